@@ -1,0 +1,39 @@
+"""Every exception of procession, each with the exit status the command ends with.
+
+    ProcessionError            70  a fault of procession itself
+    ├── UsageError              2  what was asked for cannot be done as it was asked
+    ├── NotPicklableError       2  a function, argument or result that cannot go to another process
+    └── GuardianLostError      71  the process that starts and reaps the workers is gone
+
+A worker's failure is not one of these: it is ``procession.multiprocessing.errors.ChildFailedError``,
+and the command ends with the worker's own status.
+"""
+
+from __future__ import annotations
+
+from pickle import PicklingError
+from typing import ClassVar
+
+
+class ProcessionError(Exception):
+    """The base of every exception that procession raises for a reason of its own."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(ProcessionError, ValueError):
+    """What was given, what is allowed and what to type next, in one message for a person."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class NotPicklableError(ProcessionError, PicklingError, TypeError):
+    """An object that has to go to another process cannot be pickled; the message names it."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class GuardianLostError(ProcessionError):
+    """The guardian ended while workers ran; they have been killed and reaped by the launcher."""
+
+    exit_code: ClassVar[int] = 71
