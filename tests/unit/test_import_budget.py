@@ -1,0 +1,36 @@
+"""What ``import procession.multiprocessing`` may load; its milliseconds belong to the benchmarks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+MODULES_AT_MOST = 170
+TOO_HEAVY = {"torch", "rich", "asyncio", "psutil"}
+
+# -S: what a site-packages of this machine loads at every start is not ours.
+PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+__import__(sys.argv[2])
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def modules_after_import(name: str) -> set[str]:
+    """All modules of a fresh interpreter once it has imported ``name``."""
+    argv = [sys.executable, "-S", "-c", PROGRAM, json.dumps(sys.path), name]
+    return set(json.loads(subprocess.run(argv, check=True, capture_output=True).stdout))
+
+
+def test_the_library_is_light() -> None:
+    loaded = modules_after_import("procession.multiprocessing")
+    assert "procession.multiprocessing" in loaded
+    assert loaded & TOO_HEAVY == set()
+    assert len(loaded) <= MODULES_AT_MOST, sorted(loaded)
+
+
+def test_a_heavy_import_is_seen() -> None:
+    loaded = modules_after_import("asyncio")
+    assert "asyncio" in loaded & TOO_HEAVY

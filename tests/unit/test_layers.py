@@ -1,0 +1,156 @@
+"""Imports run downward, as the table in docs/design.md says; and what no line of src may do."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src" / "procession"
+MODULES = sorted(SRC.rglob("*.py"))
+TORCH_ALLOWED_IN = "_torch.py"
+# Rooms that hold one leaf of the public API each, and that the table need not speak of.
+LEAVES = {"numa": {"errors"}, "_torch": set[str]()}
+
+
+def read_table(text: str) -> dict[str, set[str]]:
+    """From the design's table of rooms, what each room may import."""
+    rows = re.findall(r"^\| (`.*?) \|.*\| (.*?) \|$", text, re.MULTILINE)
+    rooms = [re.findall(r"`(\w+?)(?:/|\.py)?`", cell) for cell, _ in rows]
+    table = {}
+    for n, (_, allowed) in enumerate(rows):
+        below = {room for row in rooms[n + 1 :] for room in row} | set(LEAVES)
+        named = set(re.findall(r"`(\w+)`", allowed))
+        for room in rooms[n]:
+            table[room] = below if "below" in allowed else named
+    return table | LEAVES
+
+
+TABLE = read_table((ROOT / "docs" / "design.md").read_text())
+
+
+def room_of(path: Path) -> str:
+    """The package or module right under procession that a file is or belongs to."""
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def imported_names(tree: ast.AST, package: list[str]) -> Iterator[tuple[int, str]]:
+    """Every module named by an import, wherever in the file it stands, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            for alias in node.names:
+                yield node.lineno, f"{base}.{alias.name}"
+
+
+def upward_imports(path: Path, source: str) -> list[str]:
+    """The imports in a file of src that its room may not make."""
+    room, found = room_of(path), []
+    package = ["procession", *path.relative_to(SRC).parts[:-1]]
+    for line, name in imported_names(ast.parse(source), package):
+        top, _, rest = name.partition(".")
+        target = rest.partition(".")[0]
+        if top != "procession" or target in {"", "__version__", room}:
+            continue
+        if target not in TABLE.get(room, set()):
+            found.append(f"{path.relative_to(ROOT)}:{line}: {room} may not import {target}")
+    return found
+
+
+def forbidden(path: Path, source: str) -> list[str]:
+    """What no line of src may do: import torch, assert, sleep, print."""
+    tree = ast.parse(source)
+    package = ["procession", *path.relative_to(SRC).parts[:-1]]
+    imports = list(imported_names(tree, package))
+    found = [(line, f"import of {name}") for line, name in imports if name == "time.sleep"]
+    if path.name != TORCH_ALLOWED_IN:
+        found += [(line, "import of torch") for line, name in imports if top_is_torch(name)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            found.append((node.lineno, "assert"))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "time.sleep"}:
+            found.append((node.lineno, ast.unparse(node.func)))
+    return [f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in sorted(found)]
+
+
+def top_is_torch(name: str) -> bool:
+    return name.partition(".")[0] == "torch"
+
+
+def test_the_table_is_read() -> None:
+    assert TABLE["errors"] == TABLE["_worker"] == set()
+    assert TABLE["_guardian"] == {"_os", "errors"}
+    assert TABLE["cli"] >= {"multiprocessing", "_loop", "_logs", "numa", "errors"}
+    assert "cli" not in TABLE["multiprocessing"]
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room_of(path) for path in MODULES} - {"__init__"} <= set(TABLE)
+
+
+def test_imports_run_downward() -> None:
+    assert [found for path in MODULES for found in upward_imports(path, path.read_text())] == []
+
+
+def test_nothing_forbidden_is_done() -> None:
+    assert [found for path in MODULES for found in forbidden(path, path.read_text())] == []
+
+
+def test_every_module_parses_on_the_oldest_python() -> None:
+    for path in MODULES:
+        ast.parse(path.read_text(), filename=str(path), feature_version=(3, 10))
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "expected"),
+    [
+        ("_os/clock.py", "import procession.errors", []),
+        ("_os/clock.py", "from procession import __version__", []),
+        ("_os/clock.py", "from procession._os import proc", []),
+        ("_os/clock.py", "from . import proc", []),
+        ("_os/clock.py", "from ..errors import UsageError", []),
+        ("_os/clock.py", "from procession import _loop", ["_os may not import _loop"]),
+        ("_os/clock.py", "import procession._loop.core", ["_os may not import _loop"]),
+        ("_os/clock.py", "from .._logs.lines import x", ["_os may not import _logs"]),
+        ("_os/clock.py", "from .. import cli", ["_os may not import cli"]),
+        ("_os/clock.py", "def f():\n  import procession.cli", ["_os may not import cli"]),
+        ("_logs/tail.py", "import procession._report.x", ["_logs may not import _report"]),
+        ("errors.py", "from procession._os import proc", ["errors may not import _os"]),
+        ("multiprocessing/errors/x.py", "import procession.cli", ["multiprocessing may not"]),
+        ("_loop/core.py", "from procession._guardian.client import Client", []),
+    ],
+)
+def test_an_upward_import_is_seen(place: str, source: str, expected: list[str]) -> None:
+    found = upward_imports(SRC / place, source)
+    assert len(found) == len(expected)
+    assert all(part in line for part, line in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import torch", ["import of torch"]),
+        ("def f():\n  from torch.distributed import run", ["import of torch"]),
+        ("import torchless", []),
+        ("from procession import torch", []),
+        ("assert 1", ["assert"]),
+        ("import time\ntime.sleep(1)", ["time.sleep"]),
+        ("from time import sleep", ["import of time.sleep"]),
+        ("print(1)", ["print"]),
+        ("logger.print(1)", []),
+    ],
+)
+def test_a_forbidden_deed_is_seen(source: str, expected: list[str]) -> None:
+    found = forbidden(SRC / "_os" / "clock.py", source)
+    assert [line.rpartition(": ")[2] for line in found] == expected
+
+
+def test_torch_is_allowed_in_one_module() -> None:
+    assert forbidden(SRC / TORCH_ALLOWED_IN, "import torch") == []
