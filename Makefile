@@ -1,0 +1,51 @@
+# Each target makes the environment that it needs, and finds it made the next time.
+# Another Python: make clean && make test PYTHON=python3.13
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+RUN := .venv-demo/bin/procession run --nproc-per-node 4
+SOURCES := src tests benchmarks examples
+
+.PHONY: demo demo-failure test check compat bench stress clean
+
+demo: .venv-demo/ready
+	$(RUN) examples/digits.py
+
+demo-failure: .venv-demo/ready
+	@echo '$(RUN) examples/fails.py'
+	@status=0; $(RUN) examples/fails.py || status=$$?; \
+	echo "procession run ended with $$status (1, the failed worker's own, is right)"; \
+	test $$status -eq 1
+
+test: check
+	.venv-test/bin/python -m pytest -n auto -m 'not stress'
+
+check: .venv-test/ready
+	.venv-test/bin/ruff check $(SOURCES)
+	.venv-test/bin/ruff format --check $(SOURCES)
+	.venv-test/bin/mypy
+
+# What compares with torch; with this variable a missing torch fails the tests that would be skipped.
+compat: .venv-torch/ready
+	PROCESSION_REQUIRE_TORCH=1 .venv-torch/bin/python -m pytest -n auto tests/compat
+
+bench: .venv-torch/ready
+	.venv-torch/bin/python -m benchmarks
+
+stress: .venv-test/ready
+	.venv-test/bin/python -m pytest -n auto -m stress
+
+clean:
+	rm -rf .venv-demo .venv-test .venv-torch build dist procession-runs
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+needs-demo := '.[demo]'
+needs-test := '.[demo,test]'
+needs-torch := '.[demo,test]' '$(TORCH)' numpy
+
+.venv-%/ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable $(needs-$*)
+	touch $@
