@@ -4,6 +4,9 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
+# An empty environment has no PATH, and make finds no python3 without one.
+export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
+
 RUN := .venv-demo/bin/procession run --nproc-per-node 4
 SOURCES := src tests benchmarks examples
 
