@@ -1,0 +1,107 @@
+"""The report of a run for programs: what stands in report.json. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from procession._report.words import exit_name
+
+if TYPE_CHECKING:
+    from procession._report.view import FailureView, ReportView
+
+VERSION = 1
+"""Raised when a key changes its meaning or goes; new keys may come at any time."""
+
+Origin = Literal["worker", "signal", "usage", "start", "internal"]
+
+
+def report_json(
+    report: ReportView,
+    *,
+    origin: Origin,
+    exit_code: int,
+    run_id: str = "",
+    attempt: int = 0,
+    message: str = "",
+) -> dict[str, Any]:
+    """What report.json holds.
+
+    ========== =====================================================================================
+    key        value
+    ========== =====================================================================================
+    version    1
+    origin     whose end the exit code tells: "worker" (a worker failed), "signal" (the launcher was
+               asked to end), "usage" (a mistake in what was asked for), "start" (a worker could not
+               be started), "internal" (a fault of procession)
+    exit_code  the command's exit status
+    name       what was run
+    run_id     the run
+    attempt    the attempt, from 0
+    message    the error in words, "" where a worker's failure says all
+    root_cause the first of `failures`, null where there is none
+    failures   workers that failed by themselves, in order of time
+    stopped    workers that procession ended because of that
+    ========== =====================================================================================
+
+    A failure or a stopped worker has: rank, local_rank, host, pid, exitcode (as in Python's
+    subprocess), exit (that in words: "exit code 3", "SIGKILL"), core_dumped, timestamp_ns (wall clock,
+    ns since the epoch), time (the same, local), duration (seconds, or null), error (null, or message,
+    exception_type, traceback as the worker wrote them), error_file (path, or null), error_file_problem
+    (or null), last_lines (of stderr), stdout, stderr (paths, or null where not captured).
+
+    Args:
+        report: What happened.
+        origin: Whose end the exit code tells.
+        exit_code: The command's exit status.
+        run_id: The run.
+        attempt: The attempt, from 0.
+        message: The error in words.
+
+    Returns:
+        Values that `json.dumps` takes.
+    """
+    failures = [_failure(view) for view in report.failures]
+    return {
+        "version": VERSION,
+        "origin": origin,
+        "exit_code": exit_code,
+        "name": report.name,
+        "run_id": run_id,
+        "attempt": attempt,
+        "message": message,
+        "root_cause": failures[0] if failures else None,
+        "failures": failures,
+        "stopped": [_failure(view) for view in report.stopped],
+    }
+
+
+def _failure(view: FailureView) -> dict[str, Any]:
+    return {
+        "rank": view.rank,
+        "local_rank": view.local_rank,
+        "host": view.host,
+        "pid": view.pid,
+        "exitcode": view.exitcode,
+        "exit": exit_name(view.exitcode),
+        "core_dumped": view.core_dumped,
+        "timestamp_ns": view.timestamp_ns,
+        "time": view.time,
+        "duration": view.duration,
+        "error": _error(view),
+        "error_file": view.error_file or None,
+        "error_file_problem": view.problem,
+        "last_lines": list(view.last_lines),
+        "stdout": view.stdout or None,
+        "stderr": view.stderr or None,
+    }
+
+
+def _error(view: FailureView) -> dict[str, Any] | None:
+    """What the worker itself wrote of its failure."""
+    if not view.message and not view.traceback:
+        return None
+    return {
+        "message": view.message,
+        "exception_type": view.exception_type,
+        "traceback": view.traceback,
+    }

@@ -1,0 +1,177 @@
+"""The report of a failed gang, for a person. Pure: a view in, text out.
+
+Whoever follows a log sees its end, so the root cause stands last, and its error is its last line.
+What several ranks have in common is said once.
+"""
+
+from __future__ import annotations
+
+import os.path
+import textwrap
+from typing import TYPE_CHECKING
+
+from procession._report.clean import clean_line, clean_lines, clip
+from procession._report.fold import fold
+from procession._report.words import exit_meaning, exit_name, ranks_text, span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from procession._report.fold import Group
+    from procession._report.view import FailureView, ReportView
+
+WIDTH = 79
+"""Columns of what procession itself writes; tracebacks and paths stay as they are, to be copied."""
+
+MOST_GROUPS = 5
+"""Different errors shown beside the root cause; the rest is named."""
+
+
+def render_report(report: ReportView, boarder: str = "=", section: str = "-") -> str:
+    """The text of a report.
+
+    Args:
+        report: What happened; at least one failure.
+        boarder: What the first and the last line are made of.
+        section: What the lines between the parts are made of.
+
+    Returns:
+        Lines without a newline at the end, without escape sequences.
+    """
+    groups = fold(report.failures)
+    parts = [
+        [f"{clean_line(report.name)} FAILED"],
+        _stopped(report.stopped),
+        _others(groups),
+        ["Root cause (first failure):", *_root(groups[0].first)],
+    ]
+    border, line = (boarder * WIDTH)[:WIDTH], (section * WIDTH)[:WIDTH]
+    body = f"\n{line}\n".join("\n".join(part) for part in parts if part)
+    return f"{border}\n{body}\n{border}"
+
+
+# --- the parts ---
+
+
+def _stopped(stopped: Sequence[FailureView]) -> list[str]:
+    """Who was ended by us, and of what; the most frequent end first."""
+    ends: dict[int, list[int]] = {}
+    for view in stopped:
+        ends.setdefault(view.exitcode, []).append(view.rank)
+    by_count = sorted(ends.items(), key=lambda end: -len(end[1]))
+    words = [" stopped by procession"] + [""] * len(ends)
+    texts = [
+        f"{ranks_text(ranks)}{word} ({exit_name(code)})"
+        for (code, ranks), word in zip(by_count, words, strict=False)
+    ]
+    return _wrapped(", ".join(texts))
+
+
+def _others(groups: Sequence[Group]) -> list[str]:
+    root = groups[0].first
+    shown, more = groups[1 : MOST_GROUPS + 1], groups[MOST_GROUPS + 1 :]
+    lines = [*_like_root(groups[0]), *(line for group in shown for line in _other(group, root))]
+    if more:
+        ranks = ranks_text(view.rank for group in more for view in group.members)
+        lines += _wrapped(f"and {ranks} with other errors")
+    return ["Other failures:", *lines] if lines else []
+
+
+def _like_root(group: Group) -> list[str]:
+    """The ranks that failed as the root cause did, in one line."""
+    root, *rest = group.members
+    if not rest:
+        return []
+    same = "the same error as" if group.identical else "but for numbers the same error as"
+    return _wrapped(f"{_who(rest)}, {_after(rest[0], root)}: {same} the root cause")
+
+
+def _other(group: Group, root: FailureView) -> list[str]:
+    first = group.first
+    alike = "" if group.identical else ", alike but for numbers"
+    return [
+        *_wrapped(f"{_who(group.members)}{_problem(first)}, {_after(first, root)}{alike}:"),
+        *_field("exitcode", f"{first.exitcode} {_exit_words(first)}"),
+        *_error(first, head=2, tail=10),
+    ]
+
+
+def _root(root: FailureView) -> list[str]:
+    ran = "" if root.duration is None else f", {span(root.duration)} after its start"
+    return [
+        *_field("time", root.time + ran),
+        *_field("host", root.host),
+        *_field("rank", f"{root.rank} (local_rank: {root.local_rank}){_problem(root)}"),
+        *_field("exitcode", f"{root.exitcode} (pid: {root.pid}) {_exit_words(root)}"),
+        *_field("error_file", root.error_file),
+        *_field("stdout", root.stdout),
+        *_error(root, head=20, tail=100),
+    ]
+
+
+# --- one failure ---
+
+
+def _error(failure: FailureView, head: int, tail: int) -> list[str]:
+    """The error itself and the log it stands in."""
+    if failure.traceback:
+        stderr = _field("stderr", failure.stderr)
+        return [*stderr, *_block("traceback", clean_lines(failure.traceback), head, tail)]
+    message = _block("message", clean_lines(failure.message), head, tail)
+    last = clean_lines("\n".join(failure.last_lines))
+    if last:
+        ends = _field("stderr", f"{failure.stderr} ends with:".lstrip())
+        return [*ends, *_indented(clip(last, head, tail)), *message]
+    nothing = "none, and nothing on stderr" if failure.stderr else "none; stderr was not captured"
+    return [*_field("stderr", failure.stderr), *(message or _field("traceback", nothing))]
+
+
+def _who(members: Sequence[FailureView]) -> str:
+    more = f" ({len(members)}x)" if len(members) > 1 else f" (pid: {members[0].pid})"
+    return ranks_text(view.rank for view in members) + more
+
+
+def _after(failure: FailureView, root: FailureView) -> str:
+    ns = failure.timestamp_ns - root.timestamp_ns
+    return f"{span(ns / 1e9)} after the root cause" if ns > 0 else "at the root cause's time"
+
+
+def _exit_words(failure: FailureView) -> str:
+    """``SIGKILL: killed; perhaps ..., core dumped``; "" where a number says it all."""
+    name = exit_name(failure.exitcode) if failure.exitcode < 0 else ""
+    words = ": ".join(filter(None, [name, exit_meaning(failure.exitcode)]))
+    return f"{words}, core dumped" if failure.core_dumped else words
+
+
+def _problem(failure: FailureView) -> str:
+    if not failure.problem:
+        return ""
+    return f", its {os.path.basename(failure.error_file) or 'error file'} is {failure.problem}"
+
+
+# --- lines ---
+
+
+def _block(label: str, lines: Sequence[str], head: int, tail: int) -> list[str]:
+    """A field of several lines, which are left as they are."""
+    return [f"  {label:<10}:", *_indented(clip(lines, head, tail))] if lines else []
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}".rstrip() for line in lines]
+
+
+def _field(label: str, value: str) -> list[str]:
+    """``  label     : value``, continued below the value; nothing for an empty value."""
+    return _wrapped(value, f"  {label:<10}: ") if value else []
+
+
+def _wrapped(text: str, label: str = "") -> list[str]:
+    return textwrap.wrap(
+        clean_line(text),
+        WIDTH,
+        initial_indent=label,
+        subsequent_indent=" " * (len(label) or 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,63 @@
+"""What a report is made from: plain data, the same for the text and for report.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FailureView:
+    """One worker's end.
+
+    Attributes:
+        rank: Its global rank.
+        local_rank: Its rank on its host.
+        pid: Its process id.
+        exitcode: As in `subprocess`.
+        timestamp_ns: Wall-clock ns of the failure.
+        time: The same, to be shown.
+        host: The host it ran on.
+        core_dumped: The kernel wrote a core file.
+        duration: Seconds it ran, None where it is not known.
+        message: What the worker wrote about its failure, without the traceback; "" if nothing.
+        exception_type: The name of the exception's class.
+        traceback: The traceback's text.
+        last_lines: The last lines on its stderr.
+        error_file: Path of its error.json, "" if it wrote none.
+        problem: What is wrong with that file, to be read after "error.json is".
+        stdout: Path of its captured stdout, "" where it was not captured.
+        stderr: Path of its captured stderr, "" where it was not captured.
+    """
+
+    rank: int
+    local_rank: int
+    pid: int
+    exitcode: int
+    timestamp_ns: int
+    time: str
+    host: str = ""
+    core_dumped: bool = False
+    duration: float | None = None
+    message: str = ""
+    exception_type: str | None = None
+    traceback: str | None = None
+    last_lines: tuple[str, ...] = ()
+    error_file: str = ""
+    problem: str | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """The end of a gang.
+
+    Attributes:
+        name: What was run.
+        failures: The self-inflicted ends in order of time; the first is the root cause.
+        stopped: The workers that procession ended because of it.
+    """
+
+    name: str
+    failures: tuple[FailureView, ...] = ()
+    stopped: tuple[FailureView, ...] = ()

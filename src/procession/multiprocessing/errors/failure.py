@@ -1,0 +1,93 @@
+"""A worker's failure, with all that is known of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from procession._report.errorfile import NONE, read_error_file
+from procession._report.evidence import Evidence
+from procession._report.words import signal_name
+
+__all__ = ["JSON", "NOT_AVAILABLE", "ProcessFailure"]
+
+JSON = dict[str, Any]
+
+NOT_AVAILABLE = "<N/A>"
+
+
+@dataclass
+class ProcessFailure:
+    """A failed worker.
+
+    What the worker wrote into its error file is read when the object is made. Whatever that file
+    holds, nothing is raised: a file that cannot be used is named, with the reason, in `message`.
+
+    Attributes:
+        local_rank: The worker's rank on its host.
+        pid: Its process id.
+        exitcode: Its exit status, or -n if signal n ended it.
+        error_file: Path of its error file, ``<N/A>`` if it wrote none.
+        error_file_data: That file's content, ``{"message": "<NONE>"}`` without a usable one.
+        message: The file's message: a text, or an object with "message" and "extraInfo" (the
+            traceback is its "py_callstack"). Without one, the failure in words.
+        timestamp: Wall-clock seconds of the failure.
+        timestamp_ns: The same in ns. Given, or from the error file, or the time of reading.
+        evidence: What the launcher knows beside the exit code.
+        host: Where it ran; this host if not given.
+        problem: What is wrong with the error file, to be read after "error.json is"; None if nothing.
+    """
+
+    local_rank: int
+    pid: int
+    exitcode: int
+    error_file: str
+    error_file_data: JSON = field(init=False)
+    message: str | JSON = field(init=False)
+    timestamp: int = field(init=False)
+    timestamp_ns: int | None = None
+    evidence: Evidence = Evidence()  # noqa: RUF009 - frozen
+    host: str = ""
+    problem: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        record = read_error_file(self.error_file)
+        self.error_file_data = record.data if record else {"message": NONE}
+        self.problem = record.problem if record else None
+        self.error_file = self.error_file if record else NOT_AVAILABLE
+        self.host = self.host or os.uname().nodename
+        if self.timestamp_ns is None:
+            self.timestamp_ns = (record and record.timestamp_ns) or time.time_ns()
+        self.timestamp = self.timestamp_ns // 10**9
+        said = record.message if record and not record.problem else ""
+        self.message = said or self._in_words()
+
+    def signal_name(self) -> str:
+        """The name of the signal that ended the worker, ``<N/A>`` if none did or it has no name."""
+        name = signal_name(-self.exitcode) if self.exitcode < 0 else None
+        return name or NOT_AVAILABLE
+
+    def timestamp_isoformat(self) -> str:
+        """The time of the failure on the local clock, ``YYYY-MM-DD_HH:MM:SS``."""
+        return time.strftime("%Y-%m-%d_%H:%M:%S", time.localtime(self.timestamp))
+
+    def _in_words(self) -> str:
+        problem = f"; {self.error_file} is {self.problem}" if self.problem else ""
+        if self.exitcode < 0:
+            name = self.signal_name()
+            return f"Signal {-self.exitcode} ({name}) received by PID {self.pid}{problem}"
+        # torch's mark of a failure that nobody explained; programs look for it.
+        self.error_file_data["errorTraits"] = {
+            "category": "system_terminated_error",
+            "retryability": "False",
+        }
+        return f"exit code {self.exitcode}{problem}{self._stderr_in_words()}"
+
+    def _stderr_in_words(self) -> str:
+        if self.evidence.last_lines:
+            return "; last lines of stderr:\n" + "\n".join(self.evidence.last_lines)
+        if self.evidence.stderr:
+            return ", no traceback and nothing on stderr"
+        return ", no traceback; stderr was not captured"
