@@ -1,1 +1,1 @@
-"""."""
+"""What runs inside a worker, around the user's code: standard library only, nothing of the rest."""
