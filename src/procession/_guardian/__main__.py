@@ -1,0 +1,49 @@
+"""The exec'd guardian, with its channel as fd 3.
+
+``python -I -S …/_guardian/__main__.py programs RUN_ID`` execs binaries and fresh interpreters;
+``python [flags] …/_guardian/__main__.py functions RUN_ID`` is a fork server.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+if not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]  # this file's directory, which only its name has put there
+sys.path.insert(0, os.path.dirname(os.path.dirname(_HERE)))
+
+from procession._guardian.channel import Channel  # noqa: E402
+from procession._guardian.starters import ForkStarter, ProgramStarter  # noqa: E402
+from procession._guardian.warden import Warden  # noqa: E402
+from procession._os import lean  # noqa: E402
+from procession._os.kernel import set_subreaper  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from procession._guardian.starters import Starter
+
+CHANNEL_FD = 3
+
+
+def _starter(kind: str, ignored: tuple[int, ...]) -> Starter:
+    if kind == "programs":
+        return ProgramStarter(ignored)
+    from procession._worker.function import work_from_payload
+
+    return ForkStarter(ignored, work_from_payload)
+
+
+def main(kind: str) -> None:
+    """Take the place of a guardian and serve until the launcher is gone."""
+    ignored = lean.ignored_signals()
+    lean.become_deaf()
+    set_subreaper(True)
+    os.closerange(CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.set_inheritable(CHANNEL_FD, False)
+    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), _starter(kind, ignored)).run()
+
+
+main(sys.argv[1])
+os._exit(0)

@@ -1,0 +1,111 @@
+"""One end of the socket pair between launcher and guardian. It never blocks.
+
+Frames carry file descriptors (SCM_RIGHTS). On a stream socket the kernel ends a read at the frame
+that brought fds, so they arrive in order and each message takes as many as its frame counts.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from procession._guardian.protocol import Decoder, encode
+from procession._os.lean import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from procession._guardian.protocol import Message
+    from procession._os.lean import socket
+
+_INT = 4  # bytes of a C int, the unit of SCM_RIGHTS
+_MOST_FDS = 253  # SCM_MAX_FD, include/net/scm.h
+_CHUNK = 1 << 16
+
+
+class Channel:
+    """Sends messages and fds without blocking; what the socket does not take yet is kept."""
+
+    def __init__(self, sock: socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._decoder = Decoder()
+        self._outbox: list[tuple[bytes, Sequence[int]]] = []
+        self._fds: list[int] = []
+        self.closed = False
+
+    def fileno(self) -> int:
+        """The fd to poll."""
+        return self._sock.fileno()
+
+    @property
+    def clogged(self) -> bool:
+        """True while messages wait for the socket to take them."""
+        return bool(self._outbox)
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Queue ``message`` and send what can be sent; ``fds`` stay open until ``clogged`` is False."""
+        self._outbox.append((encode(message, len(fds)), fds))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes now."""
+        while self._outbox and not self.closed:
+            frame, fds = self._outbox[0]
+            sent = self._send_some(frame, fds)
+            if sent == 0:
+                return
+            if sent == len(frame):
+                del self._outbox[0]
+            else:
+                self._outbox[0] = frame[sent:], ()
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """Return the messages that are there, each with its fds; sets ``closed`` at the end."""
+        messages: list[tuple[Message, list[int]]] = []
+        while (data := self._receive_some()) is not None:
+            for message, count in self._decoder.feed(data):
+                messages.append((message, self._fds[:count]))
+                del self._fds[:count]
+        return messages
+
+    def close(self) -> None:
+        """Close the socket; the peer reads an end of file."""
+        self.closed = True
+        self._outbox.clear()
+        self._sock.close()
+
+    def _send_some(self, frame: bytes, fds: Sequence[int]) -> int:
+        rights = b"".join(fd.to_bytes(_INT, sys.byteorder) for fd in fds)
+        ancillary = [(SOL_SOCKET, SCM_RIGHTS, rights)] if fds else []
+        try:
+            return self._sock.sendmsg([frame], ancillary)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            self.closed = True
+            return 0
+
+    def _receive_some(self) -> bytes | None:
+        if self.closed:
+            return None
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(
+                _CHUNK, CMSG_SPACE(_MOST_FDS * _INT), MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        except (
+            ConnectionResetError
+        ):  # the peer ended with our messages unread: its end all the same
+            data, ancillary = b"", []
+        for _, _, rights in ancillary:
+            self._adopt(rights)
+        if not data:
+            self.closed = True
+            return None
+        return data
+
+    def _adopt(self, rights: bytes) -> None:
+        for at in range(0, len(rights) - len(rights) % _INT, _INT):
+            self._fds.append(int.from_bytes(rights[at : at + _INT], sys.byteorder))

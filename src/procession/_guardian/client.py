@@ -1,0 +1,170 @@
+"""The launcher's side of a guardian: how one comes to be, and what it is asked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
+
+from procession._guardian.channel import Channel
+from procession._guardian.sweep import send
+from procession._os import lean
+from procession._os.deaths import reap
+from procession._os.kernel import open_pidfd, set_subreaper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from procession._guardian.protocol import Message
+    from procession._guardian.starters import Work
+
+_CHANNEL_FD = 3  # where an exec'd guardian finds its channel
+_DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
+
+
+class Guardian:
+    """A guardian as the launcher sees it. It guards one gang and ends with ``close``."""
+
+    def __init__(self, pid: int, sock: lean.socket, run_id: str) -> None:
+        self.pid = pid
+        self.run_id = run_id
+        self.channel = Channel(sock)
+
+    def start(
+        self,
+        rank: int,
+        programs: Sequence[str],
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        fds: Sequence[int],
+    ) -> None:
+        """Ask for one worker; answered by ``started`` or ``failed``. ``fds`` may be closed after."""
+        self.channel.send(("start", rank, tuple(programs), tuple(argv), dict(env)), fds)
+        self._drain()
+
+    def ask(self, *message: object) -> None:
+        """Send a message that carries no fds."""
+        self.channel.send(message)
+        self._drain()
+
+    def receive(self) -> list[Message]:
+        """Return what the guardian has said since; ``channel.closed`` tells of its end."""
+        return [message for message, _ in self.channel.receive()]
+
+    def close(self) -> None:
+        """Let the guardian sweep and end, and reap it; one that does not is continued and killed."""
+        pidfd = open_pidfd(self.pid)
+        self.channel.close()
+        if pidfd is not None:
+            if not _readable(pidfd, _FAREWELL_MS):
+                send(self.pid, signal.SIGCONT)
+            if not _readable(pidfd, _FAREWELL_MS):
+                send(self.pid, signal.SIGKILL)
+            _readable(pidfd, _FAREWELL_MS)
+            os.close(pidfd)
+            reap(self.pid)
+        else:
+            _wait_for(self.pid)
+
+    def _drain(self) -> None:
+        """Wait until the guardian has taken everything; it never blocks on us, so it will."""
+        poller = select.poll()
+        poller.register(self.channel, select.POLLOUT)
+        while self.channel.clogged and not self.channel.closed:
+            poller.poll()
+            self.channel.flush()
+
+
+def spawn_guardian(run_id: str) -> Guardian:
+    """Start a bare interpreter as guardian of programs."""
+    return _exec_guardian(run_id, ["-I", "-S"], "programs")
+
+
+def spawn_forkserver(run_id: str, flags: Sequence[str]) -> Guardian:
+    """Start an interpreter with the caller's ``flags`` as guardian that forks function workers."""
+    return _exec_guardian(run_id, flags, "functions")
+
+
+def _exec_guardian(run_id: str, flags: Sequence[str], kind: str) -> Guardian:
+    """Exec a guardian: it inherits cwd, umask, limits, affinity and niceness from this moment.
+
+    ``posix_spawn`` keeps the caller's memory, locks and threads out of it. TERM and its kin are
+    blocked until it ignores them by itself.
+    """
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    ours, theirs = lean.socketpair()
+    with ExitStack() as always, ExitStack() as on_failure:
+        on_failure.callback(ours.close)
+        always.callback(theirs.close)
+        above = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD + 1)
+        always.callback(os.close, above)
+        quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        always.callback(os.close, quiet)
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, *flags, program, kind, run_id],
+            {**os.environ, "PROCESSION_RUN_ID": run_id},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, quiet, 0),
+                (os.POSIX_SPAWN_DUP2, quiet, 1),
+                (os.POSIX_SPAWN_DUP2, above, _CHANNEL_FD),
+            ],
+            setsid=True,
+            setsigmask=_DEAF,
+        )
+        on_failure.pop_all()
+    return Guardian(pid, ours, run_id)
+
+
+def fork_guardian(run_id: str, work: Work) -> Guardian:
+    """Fork the caller into a guardian (a nanny) that forks workers with the caller's memory.
+
+    Args:
+        run_id: The run's id, by which its processes are known.
+        work: What a worker runs; it may be a closure, since nothing of it is pickled.
+    """
+    ours, theirs = lean.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _be_nanny(theirs, work)
+    theirs.close()
+    return Guardian(pid, ours, run_id)
+
+
+def _be_nanny(sock: lean.socket, work: Work) -> NoReturn:
+    # A copy of a process that may have threads: their locks may be held for ever. Only system calls
+    # and our own code from here on; no logging, no import that has not happened, no collector that
+    # would run the caller's finalizers.
+    import gc
+
+    from procession._guardian.starters import ForkStarter
+    from procession._guardian.warden import Warden
+
+    gc.disable()
+    try:
+        os.setsid()
+        ignored = lean.ignored_signals()
+        lean.become_deaf()
+        set_subreaper(True)
+        Warden(Channel(sock), ForkStarter(ignored, work, placed=3)).run()
+    finally:
+        os._exit(0)
+
+
+def _readable(fd: int, milliseconds: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(milliseconds))
+
+
+def _wait_for(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return

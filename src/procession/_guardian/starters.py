@@ -1,0 +1,174 @@
+"""The two ways a guardian starts a worker: exec a program, or fork itself and run a function."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+from procession._os import lean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn, Protocol
+
+    Work = Callable[[int, Sequence[int]], int]
+
+    class Starter(Protocol):
+        """Starts one worker and says its pid; raises OSError with the filename that failed."""
+
+        def start(self, order: Order, private: Iterable[int]) -> int:
+            """Start the worker of ``order``; a forked one closes the fds in ``private``."""
+
+        def seal(self, private: Iterable[int]) -> None:
+            """Take note that no further worker will be started."""
+
+
+class Order:
+    """What to start: fd ``i`` of the worker is a copy of ``fds[i]``."""
+
+    __slots__ = ("argv", "env", "fds", "programs", "rank")
+
+    def __init__(
+        self,
+        rank: int,
+        programs: Sequence[str],
+        argv: Sequence[str],
+        env: dict[str, str],
+        fds: Sequence[int],
+    ) -> None:
+        self.rank = rank
+        self.programs = programs
+        self.argv = argv
+        self.env = env
+        self.fds = fds
+
+
+class ProgramStarter:
+    """Starts programs by posix_spawn: vfork-quick, free of races, and exec's errno comes back."""
+
+    def __init__(self, ignored: Iterable[int]) -> None:
+        """Args: ignored: signals that workers go on ignoring, as the launcher found them."""
+        deaf = (lean.SIGHUP, lean.SIGINT, lean.SIGQUIT, lean.SIGTERM, *lean.IGNORED_BY_PYTHON)
+        self._defaults = tuple(set(deaf) - set(ignored))
+
+    def start(self, order: Order, private: Iterable[int]) -> int:  # noqa: ARG002 - all are CLOEXEC
+        """Exec the first of ``order.programs`` that is there, in a session of its own."""
+        fds = lift(order.fds)
+        try:
+            return self._spawn_first(
+                order, [(os.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(fds)]
+            )
+        finally:
+            close_all(set(fds) - set(order.fds))
+
+    def seal(self, private: Iterable[int]) -> None:
+        """Nothing to do: an exec'd guardian holds nothing of the caller's."""
+
+    def _spawn_first(self, order: Order, actions: Sequence[tuple[int, int, int]]) -> int:
+        # As the shell and subprocess search PATH: absence goes on to the next directory, and any
+        # other failure on the way is a better explanation than the last "not found".
+        error: OSError | None = None
+        for program in order.programs:
+            try:
+                return os.posix_spawn(
+                    program,
+                    list(order.argv),
+                    order.env,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=self._defaults,
+                )
+            except (FileNotFoundError, NotADirectoryError) as missing:
+                error = error or missing
+            except OSError as failure:
+                error = failure
+        raise error or FileNotFoundError(2, os.strerror(2), order.argv[0])
+
+
+class ForkStarter:
+    """Starts functions by forking this process."""
+
+    def __init__(self, ignored: Iterable[int], work: Work, placed: int | None = None) -> None:
+        """Store what the forked worker does.
+
+        Args:
+            ignored: Signals that workers go on ignoring.
+            work: Gets the rank and the fds beyond 0, 1 and 2, runs the function, and returns the
+                exit status.
+            placed: How many fds get the number of their place in the order; None for all. A copy
+                of the caller must not lose one of the caller's fds to a number of ours.
+        """
+        self._ignored = frozenset(ignored)
+        self._work = work
+        self._placed = placed
+
+    def start(self, order: Order, private: Iterable[int]) -> int:
+        """Fork; the child takes its session, fds, signals and environment, and runs the work."""
+        pid = os.fork()
+        if pid == 0:
+            self._be_worker(order, private)
+        return pid
+
+    def seal(self, private: Iterable[int]) -> None:
+        """Let go of every fd of the caller's: a pipe of theirs must not stay open through us."""
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(quiet, standard)
+        keep = {0, 1, 2, *private}
+        close_all(fd for fd in open_fds() if fd not in keep)
+
+    def _be_worker(self, order: Order, private: Iterable[int]) -> NoReturn:
+        status = 1
+        try:
+            os.setsid()
+            close_all(private)
+            placed = order.fds[: self._placed]
+            place(placed)
+            lean.restore_defaults(self._ignored)
+            lean.unblock_all()
+            os.environ.clear()
+            os.environ.update(order.env)
+            status = self._work(order.rank, [*range(len(placed)), *order.fds[len(placed) :]][3:])
+        except BaseException:  # noqa: BLE001 - a forked child must never return into the guardian's loop
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+
+
+def lift(fds: Sequence[int]) -> list[int]:
+    """Return ``fds`` with each that lies among the targets 0…n-1 moved above them.
+
+    dup2 onto the targets, one after another, would otherwise overwrite a source before its turn.
+    """
+    floor = len(fds)
+    return [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor) if fd < floor else fd for fd in fds]
+
+
+def place(fds: Sequence[int]) -> None:
+    """Make fds 0, 1, … of this process copies of ``fds``, and close those."""
+    sources = lift(fds)
+    for target, fd in enumerate(sources):
+        os.dup2(fd, target)
+    close_all({*sources, *fds} - set(range(len(fds))))
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close each fd; one that is closed already is as it should be."""
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+
+
+def open_fds() -> list[int]:
+    """Return the open fds of this process."""
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return [int(name) for name in os.listdir(directory)]
+        except OSError:
+            continue
+    return list(range(os.sysconf("SC_OPEN_MAX")))

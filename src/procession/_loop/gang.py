@@ -1,0 +1,297 @@
+"""The shell around the machine: one gang of workers behind one guardian."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from procession._guardian.sweep import send, wake_and_send
+from procession._loop import machine
+from procession._loop.machine import Phase
+from procession._loop.takeover import take_over
+from procession._os import proc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from procession._guardian.client import Guardian
+    from procession._guardian.protocol import Message
+
+_LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
+_SECOND_THOUGHT = 1.0  # seconds after which a further termination signal means "now"
+
+
+@dataclass
+class Worker:
+    """What is known of one worker."""
+
+    rank: int
+    pid: int
+    started_ns: int  # CLOCK_MONOTONIC, as all times here
+    error_file: str
+    exitcode: int | None = None  # None while it lives; -n for signal n
+    core_dumped: bool = False
+    died_ns: int = 0
+    death_order: int = 0  # among the gang's deaths: within one stamp the guardian's order counts
+    doomed: bool = False  # raised or was exiting before our first signal could reach it
+
+
+@dataclass
+class Leftovers:
+    """What the sweep found beyond the workers themselves, as pid and name."""
+
+    killed: list[tuple[int, str]] = field(default_factory=list)
+    stuck: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Gang:
+    """Starts workers through a guardian, waits for deaths, stops all, leaves nothing behind."""
+
+    def __init__(self, guardian: Guardian, error_files: Mapping[int, str], grace: float) -> None:
+        """Store the guardian, which the gang closes at its end.
+
+        Args:
+            guardian: Starts and reaps the workers.
+            error_files: Local rank to the file where the worker would describe its exception.
+            grace: Seconds between the death signal and SIGKILL; may be infinite.
+        """
+        self.workers: dict[int, Worker] = {}
+        self.leftovers = Leftovers()
+        self.guardian_lost = False
+        self.first_signal_ns: int | None = None
+        self._guardian = guardian
+        self._error_files = error_files
+        self._state = machine.State(grace)
+        self._deadline = math.inf
+        self._refused: OSError | None = None
+        self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._poller = select.poll()
+        self._lock = threading.RLock()  # a handle may look while another thread waits
+        self.watch(guardian.channel.fileno(), self._hear_guardian)
+
+    @property
+    def phase(self) -> Phase:
+        """Where the gang stands."""
+        return self._state.phase
+
+    def watch(self, fd: int, reader: Callable[[], None]) -> None:
+        """Call ``reader`` in the loop whenever ``fd`` is readable."""
+        self._readers[fd] = reader
+        self._poller.register(fd, select.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget ``fd``, before it is closed."""
+        if self._readers.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+    # ---- starting
+
+    def start(
+        self,
+        rank: int,
+        programs: Sequence[str],
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        fds: Sequence[int],
+    ) -> None:
+        """Ask for the worker of ``rank``; ``fds`` may be closed when this returns."""
+        self._asked_for[rank] = argv[0]
+        self._guardian.start(rank, programs, argv, env, fds)
+
+    def started(self) -> None:
+        """Wait until every worker runs.
+
+        Raises:
+            OSError: The first refusal, with its ``filename`` and ``local_rank``; all workers that
+                did start are gone again.
+        """
+        while len(self.workers) < len(self._asked_for) and not self._refused and self._unharmed:
+            self._turn(math.inf)
+        if self._refused:
+            self.stop(signal.SIGKILL, 0)
+            raise self._refused
+        self._guardian.ask("sealed")
+        with self._lock:
+            self._apply(machine.AllStarted())
+
+    @property
+    def _unharmed(self) -> bool:
+        return self.phase in (Phase.STARTING, Phase.RUNNING)
+
+    # ---- waiting and stopping
+
+    def wait(self, deadline: float, interrupted: Callable[[], bool]) -> bool:
+        """Sleep until the gang has ended: a failure stops it, and the stop is waited for.
+
+        Args:
+            deadline: Monotonic time in seconds to give up waiting while nothing has failed.
+            interrupted: Asked after every wakeup; True ends the wait.
+
+        Returns:
+            True if the gang has ended.
+        """
+        while self.phase is not Phase.ENDED and not interrupted():
+            late = time.monotonic() >= deadline
+            self._turn(deadline if self._unharmed else math.inf)
+            if late and self._unharmed:
+                return False
+        return self.phase is Phase.ENDED
+
+    def stop(self, signum: int, grace: float, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End the gang: ``signum``, at most ``grace`` seconds, SIGKILL; returns when all is gone.
+
+        Args:
+            signum: The death signal for the workers.
+            grace: Seconds; 0 kills at once, infinity never.
+            hurry: Asked after every wakeup; True, a second after the first ask, ends the grace.
+        """
+        asked = time.monotonic()
+        with self._lock:
+            self._apply(machine.StopAsked(int(signum), grace))
+        while self.phase is not Phase.ENDED:
+            self._turn(math.inf)
+            if hurry() and time.monotonic() - asked > _SECOND_THOUGHT:
+                self._apply(machine.StopAsked(int(signum), 0))
+
+    def look(self, worker: Worker, deadline: float) -> bool:
+        """Sleep until ``worker`` has ended or ``deadline`` (monotonic seconds); True if it has."""
+        self._turn(0)
+        while worker.exitcode is None and time.monotonic() < deadline:
+            self._turn(deadline)
+        return worker.exitcode is not None
+
+    def forward(self, signum: int) -> list[int]:
+        """Send ``signum`` to the living workers that catch it; return the ranks that do not."""
+        deaf = []
+        for worker in self.living():
+            if proc.catches(worker.pid, signum):
+                send(worker.pid, signum)
+            else:
+                deaf.append(worker.rank)
+        return deaf
+
+    def living(self) -> list[Worker]:
+        """Return the workers whose death has not been reported."""
+        return [worker for worker in self.workers.values() if worker.exitcode is None]
+
+    def close(self) -> None:
+        """Let the guardian go; the gang has ended."""
+        self._guardian.close()
+
+    # ---- the loop
+
+    def _turn(self, deadline: float) -> None:
+        """Sleep until something happens or ``deadline`` (monotonic seconds), and deal with it."""
+        until = min(deadline, self._deadline)
+        left = max(0.0, until - time.monotonic())
+        # Rounded up: a poll that returns a fraction of a millisecond early would spin to the deadline.
+        timeout = None if left == math.inf else min(math.ceil(left * 1000), _LONGEST_POLL)
+        ready = self._poller.poll(timeout)
+        with self._lock:
+            for fd, _ in ready:
+                if fd in self._readers:
+                    self._readers[fd]()
+            if time.monotonic() >= self._deadline:
+                self._deadline = math.inf
+                self._apply(machine.GraceOver())
+
+    def _hear_guardian(self) -> None:
+        for message in self._guardian.receive():
+            self._heard[message[0]](self, message)
+        if self._guardian.channel.closed:
+            self.unwatch(self._guardian.channel.fileno())
+            self._apply(machine.GuardianLost())
+
+    def _heard_started(self, message: Message) -> None:
+        _, rank, pid, ns = message
+        self.workers[rank] = Worker(rank, pid, ns, self._error_files.get(rank, ""))
+        self._apply(machine.Born())
+
+    def _heard_failed(self, message: Message) -> None:
+        _, rank, errno = message
+        error = OSError(errno, os.strerror(errno), self._asked_for[rank])
+        error.local_rank = rank  # type: ignore[attr-defined]
+        self._refused = self._refused or error
+
+    def _heard_death(self, message: Message) -> None:
+        _, rank, pid, exitcode, core_dumped, ns = message
+        worker = self.workers[rank]
+        worker.exitcode, worker.core_dumped, worker.died_ns = exitcode, core_dumped, ns
+        worker.death_order = len(self.workers) - len(self.living())
+        self._apply(machine.Died(ok=exitcode == 0))
+        self._guardian.ask("reap", pid)
+
+    def _heard_quiet(self, _message: Message) -> None:
+        self._apply(machine.Quiet())
+
+    def _heard_swept(self, message: Message) -> None:
+        _, killed, stuck = message
+        self.leftovers = Leftovers(self._not_workers(killed), stuck)
+        self._apply(machine.Swept())
+
+    _heard: dict[str, Callable[[Gang, Message], None]] = {  # noqa: RUF012
+        "started": _heard_started,
+        "failed": _heard_failed,
+        "death": _heard_death,
+        "quiet": _heard_quiet,
+        "swept": _heard_swept,
+    }
+
+    def _not_workers(self, named: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        pids = {worker.pid for worker in self.workers.values()}
+        return [item for item in named if item[0] not in pids]
+
+    # ---- carrying effects out
+
+    def _apply(self, event: machine.Event) -> None:
+        self._state, effects = machine.step(self._state, event)
+        for effect in effects:
+            self._carry[type(effect)](self, effect)
+
+    def _signal(self, effect: machine.Signal) -> None:
+        living = self.living()
+        for worker in living:
+            worker.doomed = _is_doomed(worker)
+        self.first_signal_ns = time.monotonic_ns()
+        for worker in living:
+            wake_and_send(worker.pid, effect.signum)
+
+    def _hush(self, effect: machine.Hush) -> None:
+        self._guardian.ask("hush", effect.signum)
+
+    def _grace(self, effect: machine.Grace) -> None:
+        self._deadline = min(self._deadline, time.monotonic() + effect.seconds)
+
+    def _sweep(self, _effect: machine.Sweep) -> None:
+        self._guardian.ask("sweep")
+
+    def _take_over(self, _effect: machine.TakeOver) -> None:
+        self.guardian_lost = True
+        for worker in self.living():
+            worker.doomed = _is_doomed(worker)
+        self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
+        mark = f"PROCESSION_RUN_ID={self._guardian.run_id}".encode()
+        self.leftovers = Leftovers(*take_over(self.living(), mark))
+
+    _carry: dict[type, Callable[..., None]] = {  # noqa: RUF012
+        machine.Signal: _signal,
+        machine.Hush: _hush,
+        machine.Grace: _grace,
+        machine.Sweep: _sweep,
+        machine.TakeOver: _take_over,
+    }
+
+
+def _is_doomed(worker: Worker) -> bool:
+    """True if ``worker`` has described an exception or is exiting: our signal decides nothing."""
+    if worker.error_file and os.path.exists(worker.error_file) and worker.error_file != os.devnull:
+        return True
+    stat = proc.stat(worker.pid)
+    return stat is None or stat.exiting

@@ -1,0 +1,130 @@
+"""Signals that are for the launcher: raised in the caller's code, held while ours runs.
+
+A handler that raises does so between any two bytecodes. In the caller's code that is what torch
+documents (``SignalException`` out of whatever they do); in the middle of our bookkeeping it would
+lose a worker. So while the main thread is inside one of our calls the signal is kept, an fd wakes
+the loop, and it is raised when the call returns.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
+
+
+class SignalGate:
+    """Handlers for one gang's signals, from ``install`` to ``restore``."""
+
+    def __init__(
+        self, raise_for: Callable[[int], BaseException], forward: Callable[[int], None]
+    ) -> None:
+        """Store what to do with signals.
+
+        Args:
+            raise_for: Makes the exception for a terminating signal.
+            forward: Passes a signal on to the workers; it must be quick and must not block.
+        """
+        self._raise_for = raise_for
+        self._forward = forward
+        self._traps: list[_Trap] = []
+        self._depth = 0
+        self._pending: list[int] = []
+        self.wake_fd, self._wake_end = os.pipe()
+        os.set_blocking(self.wake_fd, False)
+        os.set_blocking(self._wake_end, False)
+
+    def install(self, terminating: Iterable[int], forwarded: Iterable[int]) -> None:
+        """Set the handlers; a signal that is ignored stays ignored (nohup).
+
+        ``terminating`` wins over ``forwarded``. Outside the main thread Python allows no handlers:
+        nothing is installed there.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        actions = {
+            **dict.fromkeys(forwarded, self._forward),
+            **dict.fromkeys(terminating, self._end),
+        }
+        for signum, action in actions.items():
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._traps.append(_Trap(signum, action))
+
+    def restore(self) -> None:
+        """Put the old handlers back and let go of the fds."""
+        while self._traps:
+            self._traps.pop().restore()
+        if self.wake_fd >= 0:
+            os.close(self.wake_fd)
+            os.close(self._wake_end)
+            self.wake_fd = self._wake_end = -1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold signals back inside; the first that came is raised on the way out.
+
+        An exception of the body's own goes first. In another thread than the main one nothing is
+        held, because handlers do not run there.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if self._pending and not self._depth:
+            raise self._raise_for(self.take_pending()[0])
+
+    @property
+    def pending(self) -> bool:
+        """True while a terminating signal waits to be raised."""
+        return bool(self._pending)
+
+    def take_pending(self) -> list[int]:
+        """Return the signals that were held, oldest first, and forget them."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    def _end(self, signum: int) -> None:
+        if not self._depth:
+            raise self._raise_for(signum)
+        self._pending.append(signum)
+        os.write(self._wake_end, b"!")
+
+
+class _Trap:
+    """One signal's handler of one gate; it steps aside for whoever set a handler over it."""
+
+    def __init__(self, signum: int, action: Callable[[int], None]) -> None:
+        self._action: Callable[[int], None] | None = action
+        self._signum = signum
+        self._old = signal.signal(signum, self._handle)
+
+    def restore(self) -> None:
+        """Put the old handler back, or pass signals on to it if another handler now lies on top."""
+        self._action = None
+        if signal.getsignal(self._signum) == self._handle:
+            signal.signal(self._signum, self._below())
+
+    def _below(self) -> Any:
+        owner = getattr(self._old, "__self__", None)
+        if isinstance(owner, _Trap) and owner._action is None:
+            return owner._below()
+        return signal.SIG_DFL if self._old is None else self._old
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._action is not None:
+            self._action(signum)
+        elif callable(old := self._below()):
+            old(signum, frame)
+        elif old == signal.SIG_DFL:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)

@@ -1,0 +1,131 @@
+"""What /proc says about processes: parents, sessions, whether one is on its way out.
+
+Every function answers for a process that may end at any moment: gone is an answer (None, empty),
+not an error. Field numbers are those of proc_pid_stat(5).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PF_EXITING = 0x4  # include/linux/sched.h: do_exit() has begun; the status is already decided
+
+
+class Stat:
+    """The part of /proc/<pid>/stat that supervision needs."""
+
+    __slots__ = ("flags", "name", "parent", "session", "start_ticks", "state")
+
+    def __init__(
+        self, name: str, state: str, parent: int, session: int, flags: int, start_ticks: int
+    ) -> None:
+        self.name = name
+        self.state = state
+        self.parent = parent
+        self.session = session
+        self.flags = flags
+        self.start_ticks = start_ticks
+
+    @property
+    def alive(self) -> bool:
+        """False for a zombie or a dead process."""
+        return self.state not in "ZXx"
+
+    @property
+    def exiting(self) -> bool:
+        """True once the process has begun to exit, whatever signal reaches it afterwards."""
+        return not self.alive or bool(self.flags & _PF_EXITING)
+
+
+def stat(pid: int) -> Stat | None:
+    """Return the facts of ``pid``, or None if there is no such process (or no /proc)."""
+    line = _read(f"/proc/{pid}/stat")
+    return parse_stat(line) if line else None
+
+
+def parse_stat(line: bytes) -> Stat:
+    """Parse a stat line; the name may hold spaces and parentheses, so it ends at the last ``)``."""
+    head, _, tail = line.rpartition(b")")
+    fields = tail.split()
+    return Stat(
+        name=head.partition(b"(")[2].decode(errors="replace"),
+        state=fields[0].decode(),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        flags=int(fields[6]),
+        start_ticks=int(fields[19]),
+    )
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of ``pid``, zombies included.
+
+    /proc/<pid>/task/<tid>/children (CONFIG_PROC_CHILDREN) costs a read a thread; where the kernel
+    lacks it, a scan of /proc by parent.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    lists = [_read(f"/proc/{pid}/task/{tid}/children") for tid in threads]
+    if all(found is None for found in lists):
+        return [child for child, parent in _all_parents() if parent == pid]
+    return [int(child) for found in lists if found for child in found.split()]
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """Return every descendant of ``roots``, without them, each parent before its children."""
+    found: list[int] = []
+    queue = list(roots)
+    seen = set(queue)
+    while queue:
+        fresh = [pid for pid in children(queue.pop()) if pid not in seen]
+        seen.update(fresh)
+        found += fresh
+        queue += fresh
+    return found
+
+
+def living(pids: Iterable[int]) -> dict[int, Stat]:
+    """Return the facts of those of ``pids`` that are neither gone nor zombies."""
+    stats = ((pid, stat(pid)) for pid in pids)
+    return {pid: facts for pid, facts in stats if facts is not None and facts.alive}
+
+
+def catches(pid: int, signum: int) -> bool:
+    """True if ``pid`` has a handler for ``signum`` (the SigCgt mask of /proc/<pid>/status)."""
+    for line in (_read(f"/proc/{pid}/status") or b"").splitlines():
+        if line.startswith(b"SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
+    return False
+
+
+def bearers(mark: bytes) -> list[int]:
+    """Return the processes whose initial environment holds the entry ``mark`` (``NAME=value``)."""
+    return [
+        pid for pid in _all_pids() if mark in (_read(f"/proc/{pid}/environ") or b"").split(b"\0")
+    ]
+
+
+def _all_pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _all_parents() -> list[tuple[int, int]]:
+    stats = ((pid, stat(pid)) for pid in _all_pids())
+    return [(pid, facts.parent) for pid, facts in stats if facts is not None]
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return None

@@ -1,0 +1,281 @@
+"""The context of a running gang: what `start_processes` returns."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TextIO
+
+from procession._loop.gang import Gang
+from procession._loop.gate import SignalGate
+from procession._os.subreaper import LEASE
+from procession.errors import GuardianLostError
+from procession.multiprocessing.failures import explain
+from procession.multiprocessing.results import RunProcsResult
+from procession.multiprocessing.streams import flush_own, open_streams
+from procession.multiprocessing.supervision import SignalException, Supervision
+from procession.multiprocessing.tail_log import TailLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from procession._guardian.client import Guardian
+    from procession.multiprocessing.logs_specs import LogsSpecs
+
+__all__ = ["PContext"]
+
+logger = logging.getLogger(__name__)
+
+
+class PContext(abc.ABC):
+    """A gang of workers, started by a function or a binary, one copy a local rank.
+
+    Args:
+        name: What the processes are, for people; also the head of each teed line.
+        entrypoint: A function, or a binary as a string.
+        args: Arguments of each local rank.
+        envs: What is added to the environment of each local rank; it wins over the caller's.
+        logs_specs: Where output goes and what of it is teed to the console.
+        log_line_prefixes: The head of each teed line by local rank, in place of ``[{name}{rank}]:``.
+        duplicate_stdout_filters: Where not empty, teed stdout lines that contain any of these
+            strings are copied, from all ranks, into ``LogsDest.filtered_stdout``.
+        duplicate_stderr_filters: The same for stderr.
+        supervision: Grace, signals and run id; by default as torch's environment variables say.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entrypoint: Callable[..., Any] | str,
+        args: dict[int, tuple[Any, ...]],
+        envs: dict[int, dict[str, str]],
+        logs_specs: LogsSpecs,
+        log_line_prefixes: dict[int, str] | None = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        supervision: Supervision | None = None,
+    ) -> None:
+        self.name = name
+        self.entrypoint = entrypoint
+        self.args = args
+        self.envs = envs
+        self.nprocs = len(args)
+        destination = logs_specs.reify(envs)
+        require_all_ranks(destination.stdouts, self.nprocs, "stdouts")
+        require_all_ranks(destination.stderrs, self.nprocs, "stderrs")
+        self.stdouts = destination.stdouts
+        self.stderrs = destination.stderrs
+        self.error_files = destination.error_files
+        self._supervision = supervision or Supervision.from_environment()
+        self._run_id = self._supervision.run_id or os.urandom(8).hex()
+        self._gang: Gang | None = None
+        self._result: RunProcsResult | None = None
+        self._gate = SignalGate(_signal_exception, self._forward)
+        self._held_things = ExitStack()
+        self._tail_logs = [
+            TailLog(name, destination.tee_stdouts, sys.stdout, log_line_prefixes),
+            TailLog(name, destination.tee_stderrs, sys.stderr, log_line_prefixes),
+        ]
+        self.filtered_stdout = self._duplicate(
+            duplicate_stdout_filters,
+            destination.filtered_stdout,
+            destination.tee_stdouts,
+            log_line_prefixes,
+        )
+        self.filtered_stderr = self._duplicate(
+            duplicate_stderr_filters,
+            destination.filtered_stderr,
+            destination.tee_stderrs,
+            log_line_prefixes,
+        )
+
+    def start(self) -> None:
+        """Start the workers; a context is started once.
+
+        Raises:
+            ValueError: It was started before.
+            OSError: A log file cannot be opened or a worker cannot be started (``filename``, and
+                ``local_rank`` for a worker); nothing is left running.
+        """
+        if self._gang is not None:
+            raise ValueError("this context was started before; call start_processes for a new gang")
+        signals = self._supervision
+        self._gate.install(_numbers(signals.signals_to_handle), _numbers(signals.forward_signals))
+        self._held_things.callback(self._gate.restore)
+        with self._gate.held():
+            try:
+                self._start_gang()
+            except BaseException:
+                self._release()
+                raise
+
+    def wait(self, timeout: float = -1, period: float = 1) -> RunProcsResult | None:  # noqa: ARG002
+        """Wait until all workers have ended or one has failed; then stop the others and report.
+
+        Args:
+            timeout: Seconds to wait; negative waits for ever, 0 only asks. Once a worker has failed
+                the stop of the others is waited for, whatever the timeout.
+            period: Accepted for torch's sake; nothing polls here.
+
+        Returns:
+            The result, or None if the workers still run.
+
+        Raises:
+            SignalException: A handled signal came. The workers still run: call ``close``.
+            GuardianLostError: The guardian died; no worker is left.
+        """
+        deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+        with self._gate.held():
+            if self._result is None and self._running_gang().wait(deadline, self._interrupted):
+                self._finish()
+            return self._result
+
+    def pids(self) -> dict[int, int]:
+        """Return the pid of each worker by local rank."""
+        return {rank: worker.pid for rank, worker in sorted(self._running_gang().workers.items())}
+
+    def close(self, death_sig: signal.Signals | None = None, timeout: float = 30) -> None:
+        """End all workers and everything they started, and put signal handlers back.
+
+        Args:
+            death_sig: What the workers get first; SIGTERM where None.
+            timeout: Seconds until SIGKILL. A further terminating signal to this process, more than
+                a second later, ends the wait.
+        """
+        with self._gate.held():
+            if self._gang is not None:
+                self._gang.stop(int(death_sig or signal.SIGTERM), timeout, self._take_hurry)
+            self._release()
+
+    @abc.abstractmethod
+    def _spawn_guardian(self) -> Guardian:
+        """Make the guardian that this kind of worker needs."""
+
+    @abc.abstractmethod
+    def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
+        """Ask ``gang`` for the worker of ``rank``."""
+
+    def _return_values(self) -> dict[int, Any]:
+        """Return what the workers returned, after success."""
+        return dict.fromkeys(range(self.nprocs))
+
+    def worker_env(self, rank: int) -> dict[str, str]:
+        """Return the whole environment of the worker of ``rank``."""
+        added = {name: str(value) for name, value in self.envs[rank].items()}
+        return {**os.environ, **added, "PROCESSION_RUN_ID": self._run_id}
+
+    # ---- inside
+
+    def _start_gang(self) -> None:
+        flush_own()
+        with ExitStack() as for_the_start:
+            streams = open_streams(self.stdouts, self.stderrs, for_the_start)
+            LEASE.take()
+            self._held_things.callback(LEASE.give_back)
+            guardian = self._spawn_guardian()
+            self._held_things.callback(guardian.close)
+            gang = Gang(guardian, self.error_files, self._supervision.shutdown_timeout)
+            self._gang = gang
+            gang.watch(self._gate.wake_fd, self._note_wakeup)
+            for rank in range(self.nprocs):
+                self._start_worker(gang, rank, streams[rank])
+            gang.started()
+        for tail_log in self._tail_logs:
+            self._held_things.callback(tail_log.stop)
+            tail_log.start()
+
+    def _finish(self) -> None:
+        gang = self._running_gang()
+        self._release()
+        if gang.guardian_lost:
+            raise GuardianLostError(
+                f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
+                "its workers have been killed and reaped"
+            )
+        failures, stopped = explain(gang, self.stdouts, self.stderrs)
+        values = {} if failures else self._return_values()
+        self._result = RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped)
+
+    def _release(self) -> None:
+        # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers
+        # are put back.
+        self._held_things.close()
+        for file in (self.filtered_stdout, self.filtered_stderr):
+            if file is not None:
+                file.close()
+
+    def _running_gang(self) -> Gang:
+        if self._gang is None:
+            raise ValueError("this context has not been started; call start() first")
+        return self._gang
+
+    def _interrupted(self) -> bool:
+        return self._gate.pending
+
+    def _take_hurry(self) -> bool:
+        return bool(self._gate.take_pending())
+
+    def _note_wakeup(self) -> None:
+        os.read(self._gate.wake_fd, 4096)
+
+    def _forward(self, signum: int) -> None:
+        deaf = self._gang.forward(signum) if self._gang is not None else []
+        if deaf:
+            name = signal.Signals(signum).name
+            logger.warning(
+                "%s was not passed on to local ranks %s: they do not catch it", name, deaf
+            )
+
+    def _duplicate(
+        self,
+        filters: Sequence[str] | None,
+        path: str,
+        tee: dict[int, str],
+        prefixes: dict[int, str] | None,
+    ) -> TextIO | None:
+        if not filters:
+            return None
+        file = open(path, mode="w", errors="replace", buffering=1)  # noqa: SIM115 - closed in _release
+        needles = tuple(filters)
+        self._tail_logs.append(
+            TailLog(
+                self.name,
+                tee,
+                file,
+                prefixes,
+                log_line_filter=lambda line: any(needle in line for needle in needles),
+            )
+        )
+        return file
+
+
+def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:
+    """Raise RuntimeError unless ``mapping`` has exactly the local ranks 0…nprocs-1."""
+    expected, actual = set(range(nprocs)), set(mapping)
+    if expected != actual:
+        raise RuntimeError(
+            f"{what}, local rank mapping mismatch, expected: {expected}, actual: {actual}; "
+            "give args and envs the keys 0 to nprocs-1"
+        )
+
+
+def _signal_exception(signum: int) -> SignalException:
+    sigval = signal.Signals(signum)
+    return SignalException(f"Process {os.getpid()} got signal: {sigval}", sigval=sigval)
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    numbers = []
+    for name in names:
+        number = getattr(signal, name, None)
+        if isinstance(number, signal.Signals):
+            numbers.append(int(number))
+        else:
+            logger.warning("cannot handle %s: there is no such signal here", name)
+    return numbers

@@ -1,0 +1,79 @@
+"""From a gang's deaths to the failures that users are told of."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from procession._report.errorfile import read_error_file
+from procession._report.evidence import Evidence, last_lines
+from procession._report.rootcause import Death, judge
+from procession.multiprocessing.errors import ProcessFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from procession._loop.gang import Gang, Worker
+
+Failures = dict[int, ProcessFailure]
+
+
+def explain(
+    gang: Gang, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
+) -> tuple[Failures, Failures]:
+    """Return ``(failures, stopped)`` of a gang that has ended, each in order of time."""
+    verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
+    since_boot = time.time_ns() - time.monotonic_ns()
+
+    def failure(death: Death) -> ProcessFailure:
+        worker = gang.workers[death.local_rank]
+        return ProcessFailure(
+            local_rank=death.local_rank,
+            pid=death.pid,
+            exitcode=death.exitcode,
+            error_file=worker.error_file,
+            timestamp_ns=since_boot + (death.raised_ns or death.died_ns),
+            evidence=_evidence(worker, stdouts, stderrs),
+        )
+
+    return (
+        {death.local_rank: failure(death) for death in verdict.failures},
+        {death.local_rank: failure(death) for death in verdict.stopped},
+    )
+
+
+def _deaths(workers: Iterable[Worker]) -> list[Death]:
+    # Sorted by the guardian's stamps, and by its order within one: the messages came in that order.
+    dead = sorted((w for w in workers if w.exitcode is not None), key=lambda w: w.death_order)
+    return [
+        Death(
+            local_rank=worker.rank,
+            pid=worker.pid,
+            exitcode=worker.exitcode or 0,
+            core_dumped=worker.core_dumped,
+            died_ns=worker.died_ns,
+            raised_ns=_raised_ns(worker),
+            doomed=worker.doomed,
+        )
+        for worker in dead
+    ]
+
+
+def _raised_ns(worker: Worker) -> int | None:
+    """When the worker says it raised, if it says so of this attempt."""
+    record = read_error_file(worker.error_file) if worker.exitcode else None
+    if record is None or record.monotonic_ns is None:
+        return None
+    in_time = worker.started_ns <= record.monotonic_ns <= worker.died_ns
+    return record.monotonic_ns if in_time else None
+
+
+def _evidence(worker: Worker, stdouts: Mapping[int, str], stderrs: Mapping[int, str]) -> Evidence:
+    stderr = stderrs.get(worker.rank, "")
+    return Evidence(
+        core_dumped=worker.core_dumped,
+        duration=(worker.died_ns - worker.started_ns) / 1e9,
+        last_lines=last_lines(stderr) if stderr else (),
+        stdout=stdouts.get(worker.rank, ""),
+        stderr=stderr,
+    )

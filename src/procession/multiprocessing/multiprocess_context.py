@@ -1,0 +1,138 @@
+"""Workers that are a function."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from procession._guardian.client import fork_guardian, spawn_forkserver, spawn_guardian
+from procession.errors import UsageError
+from procession.multiprocessing.context import PContext
+from procession.multiprocessing.payload import Payload
+from procession.multiprocessing.returns import ReturnPipes
+from procession.numa._unbuilt import refuse_binding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from procession._guardian.client import Guardian
+    from procession._loop.gang import Gang
+    from procession.multiprocessing.logs_specs import LogsSpecs
+    from procession.multiprocessing.supervision import Supervision
+    from procession.numa.binding import NumaOptions
+
+__all__ = ["MultiprocessContext"]
+
+_BOOTSTRAP = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "spawned.py"
+)
+
+
+class MultiprocessContext(PContext):
+    """``PContext`` of workers that are a function; arguments are those of ``PContext`` and one more.
+
+    Args:
+        start_method: ``spawn`` (a fresh interpreter), ``fork`` (a copy of the caller) or
+            ``forkserver`` (a copy of a fresh interpreter), with Python's semantics.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entrypoint: Callable[..., Any],
+        args: dict[int, tuple[Any, ...]],
+        envs: dict[int, dict[str, str]],
+        start_method: str,
+        logs_specs: LogsSpecs,
+        log_line_prefixes: dict[int, str] | None = None,
+        numa_options: NumaOptions | None = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        supervision: Supervision | None = None,
+    ) -> None:
+        refuse_binding(numa_options)
+        if start_method not in _LAUNCHERS:
+            raise UsageError(
+                f"start_method={start_method!r} is none of {', '.join(map(repr, _LAUNCHERS))}"
+            )
+        self._function = entrypoint
+        self.start_method = start_method
+        self._returns = ReturnPipes()
+        super().__init__(
+            name,
+            entrypoint,
+            args,
+            envs,
+            logs_specs,
+            log_line_prefixes,
+            duplicate_stdout_filters,
+            duplicate_stderr_filters,
+            supervision,
+        )
+
+    def _spawn_guardian(self) -> Guardian:
+        self._held_things.callback(self._returns.close)
+        return _LAUNCHERS[self.start_method](self)
+
+    def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
+        result = self._returns.open(rank, gang)
+        try:
+            if self.start_method == "fork":
+                gang.start(rank, (), ("",), self.worker_env(rank), (0, *streams, result))
+            else:
+                self._send_payload(gang, rank, streams, result)
+        finally:
+            os.close(result)
+
+    def _send_payload(self, gang: Gang, rank: int, streams: tuple[int, int], result: int) -> None:
+        from multiprocessing import resource_tracker
+
+        payload = Payload(f"{self.name}{rank}", self._function, self.args[rank])
+        argv = [sys.executable, *interpreter_flags(), _BOOTSTRAP]
+        quiet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        body = payload.open()
+        # The tracker runs from the first use of shared things; a worker that needs none gets a
+        # placeholder, so that the numbers of the fds behind it stay.
+        tracker = resource_tracker.getfd() if payload.needs_multiprocessing else None
+        fds = (quiet, *streams, body, result, tracker or quiet, *payload.handed_over)
+        try:
+            gang.start(rank, (sys.executable,), argv, self.worker_env(rank), fds)
+        finally:
+            os.close(body)
+            os.close(quiet)
+
+    def _return_values(self) -> dict[int, Any]:
+        return self._returns.values(range(self.nprocs))
+
+    def _run_forked(self, rank: int, fds: Sequence[int]) -> int:
+        from procession._worker.function import as_child_process, run_call
+
+        (result,) = fds
+        return as_child_process(lambda: run_call(self._function, self.args[rank], result))
+
+    def _fork_nanny(self) -> Guardian:
+        # Imported here, in the caller: a forked child must find them imported.
+        import multiprocessing.context  # noqa: F401
+
+        import procession._guardian.starters
+        import procession._guardian.warden
+        import procession._worker.function  # noqa: F401
+        from procession._logs.tail import fork_guard
+
+        with fork_guard():
+            return fork_guardian(self._run_id, self._run_forked)
+
+
+def interpreter_flags() -> list[str]:
+    """Return the options this interpreter was started with, as its children should be."""
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    return list(_args_from_interpreter_flags())
+
+
+_LAUNCHERS: dict[str, Callable[[MultiprocessContext], Guardian]] = {
+    "spawn": lambda context: spawn_guardian(context._run_id),
+    "fork": lambda context: context._fork_nanny(),
+    "forkserver": lambda context: spawn_forkserver(context._run_id, interpreter_flags()),
+}

@@ -1,0 +1,34 @@
+"""What a run of a gang came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from procession.multiprocessing.errors import ProcessFailure
+
+__all__ = ["RunProcsResult"]
+
+
+@dataclass
+class RunProcsResult:
+    """Results of a completed run of processes, each field by local rank.
+
+    Attributes:
+        return_values: What the functions returned; None a rank for binaries. Only after success.
+        failures: The workers that failed by themselves, the root cause first.
+        stdouts: Path of each stdout.log, empty where the stream was not captured.
+        stderrs: Path of each stderr.log, the same way.
+        stopped: The workers that procession ended because of those failures; never a cause.
+    """
+
+    return_values: dict[int, Any] = field(default_factory=dict)
+    failures: dict[int, ProcessFailure] = field(default_factory=dict)
+    stdouts: dict[int, str] = field(default_factory=dict)
+    stderrs: dict[int, str] = field(default_factory=dict)
+    stopped: dict[int, ProcessFailure] = field(default_factory=dict)
+
+    def is_failed(self) -> bool:
+        """True if any worker failed."""
+        return len(self.failures) > 0

@@ -1,0 +1,98 @@
+"""Workers that are a binary."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from procession._guardian.client import spawn_guardian
+from procession.multiprocessing.context import PContext
+from procession.multiprocessing.guarded import GuardedHandler
+from procession.numa._unbuilt import refuse_binding
+
+if TYPE_CHECKING:
+    from procession._guardian.client import Guardian
+    from procession._loop.gang import Gang
+    from procession.multiprocessing.logs_specs import LogsSpecs
+    from procession.multiprocessing.subprocess_handler import SubprocessHandler
+    from procession.multiprocessing.supervision import Supervision
+    from procession.numa.binding import NumaOptions
+
+__all__ = ["SubprocessContext"]
+
+
+class SubprocessContext(PContext):
+    """``PContext`` of workers that are a binary; arguments are those of ``PContext``.
+
+    Attributes:
+        subprocess_handlers: A handler for each local rank, whose ``proc`` has pid, poll and wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entrypoint: str,
+        args: dict[int, tuple[Any, ...]],
+        envs: dict[int, dict[str, str]],
+        logs_specs: LogsSpecs,
+        log_line_prefixes: dict[int, str] | None = None,
+        numa_options: NumaOptions | None = None,
+        duplicate_stdout_filters: list[str] | None = None,
+        duplicate_stderr_filters: list[str] | None = None,
+        supervision: Supervision | None = None,
+    ) -> None:
+        refuse_binding(numa_options)
+        self._binary = entrypoint
+        self.subprocess_handlers: dict[int, SubprocessHandler] = {}
+        super().__init__(
+            name,
+            entrypoint,
+            args,
+            envs,
+            logs_specs,
+            log_line_prefixes,
+            duplicate_stdout_filters,
+            duplicate_stderr_filters,
+            supervision,
+        )
+
+    def start(self) -> None:
+        """Start the workers, as ``PContext.start`` says."""
+        super().start()
+        gang = self._running_gang()
+        self.subprocess_handlers = {
+            rank: GuardedHandler(gang, worker) for rank, worker in sorted(gang.workers.items())
+        }
+
+    def _spawn_guardian(self) -> Guardian:
+        return spawn_guardian(self._run_id)
+
+    def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
+        given: Any = self.args[rank]
+        # torch's own usage example gives a bare string for one argument.
+        arguments = (given,) if isinstance(given, str) else given
+        argv = [self._binary, *map(str, arguments)]
+        env = self.worker_env(rank)
+        refuse_unspeakable(argv, env)
+        gang.start(rank, programs(self._binary, env), argv, env, (0, *streams))
+
+
+def programs(binary: str, env: dict[str, str]) -> list[str]:
+    """Return the paths where ``binary`` may be, by the ``PATH`` of the worker's environment."""
+    if os.sep in binary:
+        return [binary]
+    return [os.path.join(directory, binary) for directory in os.get_exec_path(env)]
+
+
+def refuse_unspeakable(argv: list[str], env: dict[str, str]) -> None:
+    """Raise ValueError for what no program can be given: NUL bytes, names with ``=``."""
+    for text in (*argv, *env, *env.values()):
+        if "\0" in text:
+            raise ValueError(
+                f"embedded null byte in {text!r}: arguments and environment cannot hold one"
+            )
+    for name in env:
+        if not name or "=" in name:
+            raise ValueError(
+                f"illegal environment variable name {name!r}: it is empty or holds '='"
+            )

@@ -1,0 +1,57 @@
+"""How a gang is looked after: what torch keeps in the environment is an argument here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+
+__all__ = ["SignalException", "Supervision"]
+
+_TERMINATING = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
+
+
+class SignalException(Exception):  # noqa: N818 - torch's name
+    """The launcher got a terminating signal; raised in the code that waits for the workers.
+
+    Attributes:
+        sigval: The signal.
+    """
+
+    def __init__(self, msg: str, sigval: signal.Signals) -> None:
+        super().__init__(msg)
+        self.sigval = sigval
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """How a gang is looked after.
+
+    Args:
+        shutdown_timeout: Seconds of grace between the death signal and SIGKILL on every path that
+            ends a gang; 0 kills at once, ``math.inf`` never.
+        signals_to_handle: Signals to the launcher that raise ``SignalException``; one that is
+            ignored when the gang starts stays ignored.
+        forward_signals: Signals that are passed on to the workers that catch them, and end nothing.
+        run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty.
+    """
+
+    shutdown_timeout: float = 30.0
+    signals_to_handle: tuple[str, ...] = tuple(_TERMINATING.split(","))
+    forward_signals: tuple[str, ...] = ()
+    run_id: str = ""
+
+    @classmethod
+    def from_environment(cls) -> Supervision:
+        """Return the defaults as torch's variables change them.
+
+        ``TORCHELASTIC_SIGNALS_TO_HANDLE`` and ``TORCH_ELASTIC_SHUTDOWN_TIMEOUT`` (seconds).
+        """
+        names = os.environ.get("TORCHELASTIC_SIGNALS_TO_HANDLE", _TERMINATING)
+        return cls(
+            shutdown_timeout=float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30")),
+            signals_to_handle=tuple(name.strip() for name in names.split(",") if name.strip()),
+        )
