@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
-from procession._loop.machine import Phase
+from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import take_over
 from procession._os import proc
 
@@ -119,7 +119,7 @@ class Gang:
             raise self._refused
         self._guardian.ask("sealed")
         with self._lock:
-            self._apply(machine.AllStarted())
+            self._apply(On.ALL_STARTED)
 
     @property
     def _unharmed(self) -> bool:
@@ -154,11 +154,11 @@ class Gang:
         """
         asked = time.monotonic()
         with self._lock:
-            self._apply(machine.StopAsked(int(signum), grace))
+            self._apply(On.STOP_ASKED, Stop(int(signum), grace))
         while self.phase is not Phase.ENDED:
             self._turn(math.inf)
             if hurry() and time.monotonic() - asked > _SECOND_THOUGHT:
-                self._apply(machine.StopAsked(int(signum), 0))
+                self._apply(On.STOP_ASKED, Stop(int(signum), 0))
 
     def look(self, worker: Worker, deadline: float) -> bool:
         """Sleep until ``worker`` has ended or ``deadline`` (monotonic seconds); True if it has."""
@@ -200,19 +200,19 @@ class Gang:
                     self._readers[fd]()
             if time.monotonic() >= self._deadline:
                 self._deadline = math.inf
-                self._apply(machine.GraceOver())
+                self._apply(On.GRACE_OVER)
 
     def _hear_guardian(self) -> None:
         for message in self._guardian.receive():
             self._heard[message[0]](self, message)
         if self._guardian.channel.closed:
             self.unwatch(self._guardian.channel.fileno())
-            self._apply(machine.GuardianLost())
+            self._apply(On.GUARDIAN_LOST)
 
     def _heard_started(self, message: Message) -> None:
         _, rank, pid, ns = message
         self.workers[rank] = Worker(rank, pid, ns, self._error_files.get(rank, ""))
-        self._apply(machine.Born())
+        self._apply(On.BORN)
 
     def _heard_failed(self, message: Message) -> None:
         _, rank, errno = message
@@ -225,16 +225,16 @@ class Gang:
         worker = self.workers[rank]
         worker.exitcode, worker.core_dumped, worker.died_ns = exitcode, core_dumped, ns
         worker.death_order = len(self.workers) - len(self.living())
-        self._apply(machine.Died(ok=exitcode == 0))
+        self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
         self._guardian.ask("reap", pid)
 
     def _heard_quiet(self, _message: Message) -> None:
-        self._apply(machine.Quiet())
+        self._apply(On.QUIET)
 
     def _heard_swept(self, message: Message) -> None:
         _, killed, stuck = message
         self.leftovers = Leftovers(self._not_workers(killed), stuck)
-        self._apply(machine.Swept())
+        self._apply(On.SWEPT)
 
     _heard: dict[str, Callable[[Gang, Message], None]] = {  # noqa: RUF012
         "started": _heard_started,
@@ -250,43 +250,46 @@ class Gang:
 
     # ---- carrying effects out
 
-    def _apply(self, event: machine.Event) -> None:
-        self._state, effects = machine.step(self._state, event)
-        for effect in effects:
-            self._carry[type(effect)](self, effect)
+    def _apply(self, event: On, how: Stop | None = None) -> None:
+        self._state, effects = machine.step(self._state, event, how)
+        for effect, number in effects:
+            self._carry[effect](self, number)
 
-    def _signal(self, effect: machine.Signal) -> None:
+    def _signal(self, signum: float) -> None:
+        living = self._note_the_doomed()
+        for worker in living:
+            wake_and_send(worker.pid, int(signum))
+
+    def _hush(self, signum: float) -> None:
+        self._guardian.ask("hush", int(signum))
+
+    def _grace(self, seconds: float) -> None:
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+
+    def _sweep(self, _number: float) -> None:
+        self._guardian.ask("sweep")
+
+    def _take_over(self, _number: float) -> None:
+        self.guardian_lost = True
+        living = self._note_the_doomed()
+        mark = f"PROCESSION_RUN_ID={self._guardian.run_id}".encode()
+        self.leftovers = Leftovers(*take_over(living, mark))
+
+    _carry: dict[Do, Callable[[Gang, float], None]] = {  # noqa: RUF012
+        Do.SIGNAL: _signal,
+        Do.HUSH: _hush,
+        Do.GRACE: _grace,
+        Do.SWEEP: _sweep,
+        Do.TAKE_OVER: _take_over,
+    }
+
+    def _note_the_doomed(self) -> list[Worker]:
+        """Return the living workers, before a signal of ours can reach them."""
         living = self.living()
         for worker in living:
             worker.doomed = _is_doomed(worker)
-        self.first_signal_ns = time.monotonic_ns()
-        for worker in living:
-            wake_and_send(worker.pid, effect.signum)
-
-    def _hush(self, effect: machine.Hush) -> None:
-        self._guardian.ask("hush", effect.signum)
-
-    def _grace(self, effect: machine.Grace) -> None:
-        self._deadline = min(self._deadline, time.monotonic() + effect.seconds)
-
-    def _sweep(self, _effect: machine.Sweep) -> None:
-        self._guardian.ask("sweep")
-
-    def _take_over(self, _effect: machine.TakeOver) -> None:
-        self.guardian_lost = True
-        for worker in self.living():
-            worker.doomed = _is_doomed(worker)
         self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
-        mark = f"PROCESSION_RUN_ID={self._guardian.run_id}".encode()
-        self.leftovers = Leftovers(*take_over(self.living(), mark))
-
-    _carry: dict[type, Callable[..., None]] = {  # noqa: RUF012
-        machine.Signal: _signal,
-        machine.Hush: _hush,
-        machine.Grace: _grace,
-        machine.Sweep: _sweep,
-        machine.TakeOver: _take_over,
-    }
+        return living
 
 
 def _is_doomed(worker: Worker) -> bool:

@@ -1,22 +1,22 @@
 """A gang's life as a table: state and event in, new state and effects out. No I/O, no clock.
 
-            Died ok       Died badly  AllStarted   StopAsked      GraceOver  Quiet  Swept  GuardianLost
-STARTING    -             -           see below    stop           -          -      -      take over
-RUNNING     stop if last  stop        -            stop           -          -      -      take over
-STOPPING    -             -           -            shorter grace  sweep      end    -      take over
-SWEEPING    -             -           -            -              -          -      end    take over
-ENDED       -             -           -            -              -          -      -      -
+            DIED          ALL_STARTED  STOP_ASKED     GRACE_OVER  QUIET  SWEPT  GUARDIAN_LOST
+STARTING    -             run or stop  stop           -           -      -      take over
+RUNNING     run or stop   -            stop           -           -      -      take over
+STOPPING    -             -            shorter grace  sweep       end    -      take over
+SWEEPING    -             -            -              -           -      end    take over
+ENDED       -             -            -              -           -      -      -
 
-Deaths while others are still being started are judged when all have been (AllStarted): a gang of
-which nobody has failed and somebody lives is RUNNING. Every way on from there is the same stop: the
-death signal to those who live, one shared grace, then SIGKILL for whatever is left. ``Quiet`` is the
-guardian's word that no descendant lives any more.
+"Run or stop": a gang runs on while somebody lives and nobody has failed; deaths among workers that
+are still being started are judged when all have been. Every way out is the same stop: the death
+signal to those who live, one shared grace, then SIGKILL for whatever is left. QUIET is the guardian's
+word that no descendant lives any more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, auto
 from signal import SIGTERM
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,35 @@ if TYPE_CHECKING:
 class Phase(Enum):
     """Where a gang stands."""
 
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    SWEEPING = "sweeping"
-    ENDED = "ended"
+    STARTING = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+    SWEEPING = auto()
+    ENDED = auto()
+
+
+class On(Enum):
+    """What happens to a gang."""
+
+    BORN = auto()  # a worker was started
+    DIED_WELL = auto()  # a worker ended with status 0
+    DIED_BADLY = auto()
+    ALL_STARTED = auto()
+    STOP_ASKED = auto()  # with a signal and a grace: close(), a signal to the launcher
+    GRACE_OVER = auto()
+    QUIET = auto()
+    SWEPT = auto()  # the guardian has killed all that could be killed
+    GUARDIAN_LOST = auto()  # it ended unasked; what it guarded has fallen to the launcher
+
+
+class Do(Enum):
+    """What is to be done about it, each with one number."""
+
+    SIGNAL = auto()  # signal number: note who is on its way out already, then signal the living
+    HUSH = auto()  # signal number: have the guardian pass the stop on to what dead workers left
+    GRACE = auto()  # seconds: let the shared deadline be no later than so long from now
+    SWEEP = auto()  # have the guardian kill every descendant
+    TAKE_OVER = auto()  # kill and reap what the lost guardian guarded
 
 
 @dataclass(frozen=True)
@@ -44,152 +68,79 @@ class State:
     failed: bool = False  # a worker has died badly
 
 
-# ---- events
-
-
 @dataclass(frozen=True)
-class Died:
-    """A worker ended."""
+class Stop:
+    """How a gang is to be stopped."""
 
-    ok: bool
-
-
-@dataclass(frozen=True)
-class Born:
-    """A worker was started."""
+    signum: int = int(SIGTERM)
+    grace: float = 0.0  # seconds
 
 
-@dataclass(frozen=True)
-class AllStarted:
-    """No further worker will be started."""
+Effects = tuple[tuple[Do, float], ...]
+Step = tuple[State, Effects]
 
 
-@dataclass(frozen=True)
-class StopAsked:
-    """Somebody wants the gang stopped: ``close()``, a signal."""
+def step(state: State, event: On, how: Stop | None = None) -> Step:
+    """Return the state after ``event`` and the effects to carry out, in order.
 
-    signum: int
-    grace: float  # seconds
-
-
-@dataclass(frozen=True)
-class GraceOver:
-    """The shared deadline has passed."""
-
-
-@dataclass(frozen=True)
-class Quiet:
-    """No descendant of the guardian lives any more."""
-
-
-@dataclass(frozen=True)
-class Swept:
-    """The guardian has killed all that could be killed."""
-
-
-@dataclass(frozen=True)
-class GuardianLost:
-    """The guardian ended without being asked to; what it guarded has fallen to us."""
-
-
-Event = Born | Died | AllStarted | StopAsked | GraceOver | Quiet | Swept | GuardianLost
-
-
-# ---- effects
-
-
-@dataclass(frozen=True)
-class Signal:
-    """Note which workers are already on their way out, then signal every living one."""
-
-    signum: int
-
-
-@dataclass(frozen=True)
-class Hush:
-    """Have the guardian pass the stop on to what dead workers leave behind."""
-
-    signum: int
-
-
-@dataclass(frozen=True)
-class Grace:
-    """Let the shared deadline be at most so many seconds from now."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Have the guardian kill every descendant."""
-
-
-@dataclass(frozen=True)
-class TakeOver:
-    """Kill and reap what the lost guardian guarded."""
-
-
-Effect = Signal | Hush | Grace | Sweep | TakeOver
-Step = tuple[State, tuple[Effect, ...]]
-
-
-def step(state: State, event: Event) -> Step:
-    """Return the state after ``event`` and the effects to carry out, in order."""
+    Args:
+        state: The state before.
+        event: What happened.
+        how: For ``STOP_ASKED``, how to stop.
+    """
     state = _count(state, event)
-    rule = _TABLE.get((state.phase, type(event)))
-    return rule(state, event) if rule else (state, ())
+    rule = _TABLE.get((state.phase, event))
+    return rule(state, how or Stop(grace=state.grace)) if rule else (state, ())
 
 
-def _count(state: State, event: Event) -> State:
-    if isinstance(event, Born):
+def _count(state: State, event: On) -> State:
+    if event is On.BORN:
         return replace(state, living=state.living + 1)
-    if isinstance(event, Died):
-        return replace(state, living=state.living - 1, failed=state.failed or not event.ok)
+    if event in (On.DIED_WELL, On.DIED_BADLY):
+        failed = state.failed or event is On.DIED_BADLY
+        return replace(state, living=state.living - 1, failed=failed)
     return state
 
 
-def _stop(state: State, signum: int, grace: float) -> Step:
-    effects = (Signal(signum), Hush(signum), Grace(grace))
+def _stop(state: State, how: Stop) -> Step:
+    effects = ((Do.SIGNAL, how.signum), (Do.HUSH, how.signum), (Do.GRACE, how.grace))
     return replace(state, phase=Phase.STOPPING), effects
 
 
-def _run_on(state: State, _event: Event) -> Step:
+def _run_or_stop(state: State, how: Stop) -> Step:
     if state.failed or not state.living:
-        return _stop(state, int(SIGTERM), state.grace)
+        return _stop(state, how)
     return replace(state, phase=Phase.RUNNING), ()
 
 
-def _asked(state: State, event: StopAsked) -> Step:
-    return _stop(state, event.signum, event.grace)
+def _shorten(state: State, how: Stop) -> Step:
+    return state, ((Do.GRACE, how.grace),)
 
 
-def _asked_again(state: State, event: StopAsked) -> Step:
-    return state, (Grace(event.grace),)
+def _sweep(state: State, _how: Stop) -> Step:
+    return replace(state, phase=Phase.SWEEPING), ((Do.SWEEP, 0),)
 
 
-def _sweep(state: State, _event: Event) -> Step:
-    return replace(state, phase=Phase.SWEEPING), (Sweep(),)
-
-
-def _end(state: State, _event: Event) -> Step:
+def _end(state: State, _how: Stop) -> Step:
     return replace(state, phase=Phase.ENDED), ()
 
 
-def _take_over(state: State, _event: Event) -> Step:
-    return replace(state, phase=Phase.ENDED, living=0), (TakeOver(),)
+def _take_over(state: State, _how: Stop) -> Step:
+    return replace(state, phase=Phase.ENDED, living=0), ((Do.TAKE_OVER, 0),)
 
 
-_TABLE: dict[tuple[Phase, type], Callable[..., Step]] = {
-    (Phase.STARTING, AllStarted): _run_on,
-    (Phase.STARTING, StopAsked): _asked,
-    (Phase.RUNNING, Died): _run_on,
-    (Phase.RUNNING, StopAsked): _asked,
-    (Phase.STOPPING, StopAsked): _asked_again,
-    (Phase.STOPPING, GraceOver): _sweep,
-    (Phase.STOPPING, Quiet): _end,
-    (Phase.SWEEPING, Swept): _end,
-    (Phase.STARTING, GuardianLost): _take_over,
-    (Phase.RUNNING, GuardianLost): _take_over,
-    (Phase.STOPPING, GuardianLost): _take_over,
-    (Phase.SWEEPING, GuardianLost): _take_over,
+_TABLE: dict[tuple[Phase, On], Callable[[State, Stop], Step]] = {
+    (Phase.STARTING, On.ALL_STARTED): _run_or_stop,
+    (Phase.STARTING, On.STOP_ASKED): _stop,
+    (Phase.STARTING, On.GUARDIAN_LOST): _take_over,
+    (Phase.RUNNING, On.DIED_WELL): _run_or_stop,
+    (Phase.RUNNING, On.DIED_BADLY): _run_or_stop,
+    (Phase.RUNNING, On.STOP_ASKED): _stop,
+    (Phase.RUNNING, On.GUARDIAN_LOST): _take_over,
+    (Phase.STOPPING, On.STOP_ASKED): _shorten,
+    (Phase.STOPPING, On.GRACE_OVER): _sweep,
+    (Phase.STOPPING, On.QUIET): _end,
+    (Phase.STOPPING, On.GUARDIAN_LOST): _take_over,
+    (Phase.SWEEPING, On.SWEPT): _end,
+    (Phase.SWEEPING, On.GUARDIAN_LOST): _take_over,
 }
