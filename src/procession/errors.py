@@ -2,6 +2,9 @@
 
     ProcessionError            70  a fault of procession itself
     ├── UsageError              2  what was asked for cannot be done as it was asked
+    │   ├── ProgramNotExecutableError  126  as of a shell: a file that cannot be executed
+    │   └── ProgramNotFoundError       127  as of a shell: no file of that name
+    ├── StartError             71  the operating system would not start a worker
     ├── NotPicklableError       2  a function, argument or result that cannot go to another process
     └── GuardianLostError      71  the process that starts and reaps the workers is gone
 
@@ -25,6 +28,24 @@ class UsageError(ProcessionError, ValueError):
     """What was given, what is allowed and what to type next, in one message for a person."""
 
     exit_code: ClassVar[int] = 2
+
+
+class ProgramNotExecutableError(UsageError):
+    """The program is there, but it cannot be executed."""
+
+    exit_code: ClassVar[int] = 126
+
+
+class ProgramNotFoundError(UsageError):
+    """There is no program of that name."""
+
+    exit_code: ClassVar[int] = 127
+
+
+class StartError(ProcessionError):
+    """The operating system would not start a worker; those started before it have been ended."""
+
+    exit_code: ClassVar[int] = 71
 
 
 class NotPicklableError(ProcessionError, PicklingError, TypeError):

@@ -1,0 +1,165 @@
+"""Carries a plan out: attempts, the report, and the directory they are kept in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from procession._loop.gate import SignalGate
+from procession._report.words import exit_name, ranks_text
+from procession.cli.ports import free_port
+from procession.cli.record import Attempt, Record
+from procession.cli.rundir import RunDirectory, prune
+from procession.cli.say import say, whisper
+from procession.cli.specs import make_specs
+from procession.cli.starting import start_error
+from procession.multiprocessing import Supervision, start_processes
+from procession.multiprocessing.errors import ChildFailedError
+from procession.multiprocessing.supervision import SignalException
+
+if TYPE_CHECKING:
+    from procession.cli.plan import Plan
+    from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
+
+
+def execute(plan: Plan) -> None:
+    """Run a gang to its end.
+
+    Args:
+        plan: The run.
+
+    Raises:
+        ChildFailedError: Workers failed at the last attempt.
+        SignalException: A signal ended the run.
+        ProcessionError: The run could not be started or carried on.
+    """
+    gate = SignalGate(_signal_exception, lambda _: None)
+    with ExitStack() as stack:
+        stack.callback(gate.restore)
+        gate.install(_numbers(plan.signals), _numbers(plan.forwarded))
+        directory = RunDirectory(plan.logs.directory)
+        stack.callback(directory.close)
+        _Run(plan, gate, directory).go()
+
+
+class _Run:
+    """One run: its attempts and their record."""
+
+    def __init__(self, plan: Plan, gate: SignalGate, directory: RunDirectory) -> None:
+        self._plan = plan
+        self._gate = gate
+        self._directory = directory
+        self._run_id = plan.run_id or random_id()
+        self._record = Record(plan.title, self._run_id)
+        self._specs: LogsSpecs | None = None
+
+    def go(self) -> None:
+        """Make attempts until one succeeds or none is left; keep the record, whatever happens."""
+        try:
+            self._make_attempts()
+        except BaseException as error:
+            with self._gate.held():
+                self._close(error)
+            raise
+        with self._gate.held():
+            self._close(None)
+
+    def _make_attempts(self) -> None:
+        last = self._plan.max_restarts
+        for number in range(last + 1):
+            result = self._attempt(number)
+            if not result.is_failed():
+                return
+            if number < last:
+                say(restart_line(result, number + 2, last + 1))
+        raise ChildFailedError(self._plan.title, result.failures, result.stopped)
+
+    def _attempt(self, number: int) -> RunProcsResult:
+        with ExitStack() as stack:
+            with self._gate.held():
+                port = self._plan.master_port or free_port()
+                attempt = Attempt(number, port, time.time_ns())
+                context = self._start(number, port)
+                stack.callback(context.close, signal.SIGTERM, self._plan.grace)
+                self._record.attempts.append(attempt)
+            result = _finished(context)
+        attempt.end(result, self._plan.title)
+        return result
+
+    def _start(self, number: int, port: int) -> PContext:
+        plan = self._plan
+        if self._specs is None:
+            specs = make_specs(plan.logs, self._directory.base)
+            self._specs = self._directory.watch(specs)
+        try:
+            context = start_processes(
+                name=plan.name,
+                entrypoint=plan.command.entrypoint,
+                args=plan.arguments(),
+                envs=plan.attempt_environments(number, self._run_id, port),
+                logs_specs=self._specs,
+                log_line_prefixes=plan.prefixes,
+                start_method=plan.start_method,
+                duplicate_stdout_filters=plan.logs.stdout_filters,
+                duplicate_stderr_filters=plan.logs.stderr_filters,
+                supervision=Supervision(plan.grace, plan.signals, plan.forwarded),
+            )
+        except OSError as error:
+            raise start_error(error, plan.command) from error
+        if number == 0:
+            self._announce()
+        return context
+
+    def _announce(self) -> None:
+        self._directory.link_latest()
+        if self._directory.path is not None:
+            whisper(f"logs in {os.path.relpath(self._directory.path)}")
+
+    def _close(self, error: BaseException | None) -> None:
+        """Write the report; or leave nothing behind where no worker was ever started."""
+        if not self._record.attempts:
+            self._directory.discard()
+            return
+        self._directory.write_report(self._record.text(error, time.time_ns()))
+        if self._plan.logs.keep_runs is not None and self._directory.path is not None:
+            prune(os.path.dirname(self._directory.path), self._plan.logs.keep_runs)
+
+
+def restart_line(result: RunProcsResult, attempt: int, attempts: int) -> str:
+    """What is said when a gang is started again; attempts are counted from 1. Pure."""
+    rank, failure = next(iter(result.failures.items()))
+    others = len(result.failures) - 1
+    more = f" and {others} more" if others else ""
+    return (
+        f"{ranks_text([rank])}{more} failed ({exit_name(failure.exitcode)}); "
+        f"attempt {attempt} of {attempts} starts"
+    )
+
+
+def random_id() -> str:
+    """A random UUID (RFC 9562, version 4), as torchrun names a run that was given no name."""
+    value = bytearray(os.urandom(16))
+    value[6] = value[6] & 0x0F | 0x40
+    value[8] = value[8] & 0x3F | 0x80
+    text = value.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def _finished(context: PContext) -> RunProcsResult:
+    """Wait for a gang without end."""
+    result = context.wait()
+    while result is None:
+        result = context.wait()
+    return result
+
+
+def _numbers(names: tuple[str, ...]) -> list[int]:
+    return [signal.Signals[name].value for name in names]
+
+
+def _signal_exception(signum: int) -> SignalException:
+    number = signal.Signals(signum)
+    return SignalException(f"the launcher got {number.name}", number)

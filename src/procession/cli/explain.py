@@ -1,0 +1,139 @@
+"""A plan in words, for ``--explain``. Pure."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING
+
+from procession._report.words import ranks_text
+from procession.multiprocessing.std import Std, to_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from procession.cli.plan import Plan
+
+_STREAMS = {
+    Std.NONE: "nothing",
+    Std.OUT: "stdout",
+    Std.ERR: "stderr",
+    Std.ALL: "stdout and stderr",
+}
+
+
+def explain(plan: Plan, directory: str) -> str:
+    """Say what would be started and how it would end.
+
+    Args:
+        plan: The run.
+        directory: Where runs make their directories.
+
+    Returns:
+        Lines for a person, with a newline at the end.
+    """
+    workers = len(plan.environments)
+    sections = {
+        "workers": [f"{workers} as {plan.name!r}, {_local(range(workers))}"],
+        "argv": _commands(plan),
+        "environment added": _environment(plan),
+        "output": _output(plan, directory),
+        "signals": _signals(plan),
+        "at a failure": _failure(plan),
+    }
+    blocks = [
+        "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
+        for title, lines in sections.items()
+    ]
+    return "Nothing is started. A run would be:\n\n" + "\n".join(blocks) + "\n"
+
+
+def _local(ranks: Iterable[int]) -> str:
+    return f"local {ranks_text(ranks)}"
+
+
+def _commands(plan: Plan) -> list[str]:
+    entrypoint = plan.command.entrypoint
+    first = entrypoint if isinstance(entrypoint, str) else f"{entrypoint.__qualname__}() with"
+    lines = {rank: _shell([first, *words]) for rank, words in plan.arguments().items()}
+    if len(set(lines.values())) == 1:
+        return [lines[0]]
+    return [f"local rank {rank}: {line}" for rank, line in lines.items()]
+
+
+def _shell(words: list[str]) -> str:
+    from shlex import join
+
+    return join(words)
+
+
+def _environment(plan: Plan) -> list[str]:
+    run_id = plan.run_id or "<random>"
+    port = plan.master_port or "<free port, another at each attempt>"
+    envs = plan.attempt_environments(0, run_id, port)
+    names = list(envs[0])
+    width = max(map(len, names))
+    lines = [f"{name:<{width}}  {_values([env[name] for env in envs.values()])}" for name in names]
+    return [*lines, "TORCHELASTIC_ERROR_FILE and PROCESSION_RUN_ID, which differ from run to run"]
+
+
+def _values(values: list[str]) -> str:
+    if len(set(values)) == 1:
+        return values[0]
+    shown = values if len(values) <= 8 else [*values[:3], "...", values[-1]]
+    return f"{', '.join(shown)}  (by local rank)"
+
+
+def _output(plan: Plan, directory: str) -> list[str]:
+    logs, workers = plan.logs, len(plan.environments)
+    if directory == os.devnull:
+        return ["console only: the log directory is /dev/null"]
+    redirects, tee = to_map(logs.redirects, workers), to_map(logs.tee, workers)
+    kept = {rank: redirects[rank] | tee[rank] for rank in redirects}
+    shown = {
+        rank: _on_console(redirects[rank], tee[rank])
+        for rank in redirects
+        if not logs.shown or rank in logs.shown
+    }
+    tree = f"{plan.run_id or '<random>'}_<random>/attempt_<n>/<local rank>"
+    return [
+        f"files    {os.path.join(directory, tree)}/",
+        *(f"         {line}" for line in _by_streams(kept)),
+        *(f"console  {line}" for line in _by_streams(shown)),
+    ]
+
+
+def _on_console(redirects: Std, tee: Std) -> Std:
+    return (Std.ALL & ~redirects) | tee
+
+
+def _by_streams(chosen: Mapping[int, Std]) -> Iterator[str]:
+    """One line for each set of streams that some local rank has."""
+    for streams, text in _STREAMS.items():
+        ranks = [rank for rank, value in chosen.items() if value == streams]
+        if ranks:
+            yield f"{text} of {_local(ranks)}"
+
+
+def _signals(plan: Plan) -> list[str]:
+    lines = []
+    if plan.signals:
+        lines.append(f"{', '.join(plan.signals)}: stop the workers, exit status 128 + number")
+    if plan.forwarded:
+        lines.append(f"{', '.join(plan.forwarded)}: passed on to workers that catch them")
+    return [*lines, f"stopping is SIGTERM and SIGCONT, then {_grace(plan.grace)}"]
+
+
+def _grace(seconds: float) -> str:
+    if seconds == math.inf:
+        return "no end of patience: never SIGKILL"
+    return f"after {seconds:g} s SIGKILL, to all processes of the run"
+
+
+def _failure(plan: Plan) -> list[str]:
+    times = plan.max_restarts
+    again = f"all start again, at most {times} time{'s' * (times > 1)}; then " if times else ""
+    return [
+        "the first worker that fails stops the others",
+        f"{again}a report, and the failed worker's exit status (128 + n if signal n ended it)",
+    ]

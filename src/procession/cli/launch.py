@@ -1,0 +1,65 @@
+"""``procession run`` as a command: every end of a run becomes an exit status and a text."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from procession.cli.say import say, write
+from procession.errors import ProcessionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def launch(words: Sequence[str]) -> int:
+    """Run ``procession run WORDS``.
+
+    Args:
+        words: The command line after ``run``.
+
+    Returns:
+        The exit status, see docs/exit-status.md.
+    """
+    try:
+        from procession.run import main
+
+        main(list(words))
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  (the end of the line: nobody is above to catch it)
+        return _end(error)
+    return 0
+
+
+def _end(error: BaseException) -> int:
+    """Tell a person why the run ended, and its exit status to who started it."""
+    from procession.cli.exits import exit_status
+    from procession.multiprocessing.errors import ChildFailedError
+    from procession.multiprocessing.supervision import SignalException
+
+    if isinstance(error, ChildFailedError):
+        write(f"{error}\n")
+    elif isinstance(error, ProcessionError):
+        say(str(error))
+    elif isinstance(error, SignalException):
+        say(f"{error.sigval.name} ended the run")
+    elif not isinstance(error, KeyboardInterrupt):
+        say(_fault(error))
+    return exit_status(error)
+
+
+def _fault(error: BaseException) -> str:
+    """Keep the traceback of a fault of procession's own, and say where."""
+    import tempfile
+    import traceback
+
+    what = f"an error of procession's own, not of your program: {type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="procession-fault-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"{' '.join(sys.argv)}\n{''.join(traceback.format_exception(error))}")
+    except OSError:
+        return f"{what}\n{''.join(traceback.format_exception(error))}"
+    return f"{what}\nPlease report it to procession's issue tracker, with {file.name}"

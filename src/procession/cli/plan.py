@@ -1,0 +1,188 @@
+"""What a run will be, in full, before anything is done about it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from procession.cli import settings
+from procession.cli.actions import Default
+from procession.cli.command import LOCAL_RANK
+from procession.cli.environment import Gang, rank_environment
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+
+    from procession.cli.command import Command
+    from procession.cli.settings import Streams
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Where the workers' output goes.
+
+    Attributes:
+        directory: Where each run makes its own directory; None where the default is to be found.
+        redirects: Streams that go to files.
+        tee: Streams that go to files and to the console.
+        shown: Local ranks whose output reaches the console, None for all.
+        specs: Entry point of the class that makes the places; None for the default.
+        keep_runs: How many finished runs are left at the end, None for all.
+        stdout_filters: Words whose lines are copied to ``filtered_stdout.log``.
+        stderr_filters: The same of stderr.
+    """
+
+    directory: str | None
+    redirects: Streams
+    tee: Streams
+    shown: set[int] | None
+    specs: str | None
+    keep_runs: int | None
+    stdout_filters: list[str]
+    stderr_filters: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, up to what each attempt is given afresh.
+
+    Attributes:
+        title: SCRIPT, which the report names.
+        name: The role, which stands before each line of output.
+        command: What each worker executes.
+        start_method: How a function worker starts.
+        environments: What each local rank's environment has added, but for MASTER_PORT,
+            TORCHELASTIC_RUN_ID and TORCHELASTIC_RESTART_COUNT.
+        prefixes: What stands before each line of a local rank's output, None for the usual.
+        logs: Where output goes.
+        grace: Seconds between SIGTERM and SIGKILL, ``math.inf`` allowed.
+        signals: Signals to the launcher that end the run.
+        forwarded: Signals to the launcher that are passed on to workers.
+        master_port: MASTER_PORT, None for a free one at each attempt.
+        run_id: TORCHELASTIC_RUN_ID, None for a random one.
+        max_restarts: How often the gang may be started again.
+    """
+
+    title: str
+    name: str
+    command: Command
+    start_method: str
+    environments: tuple[Mapping[str, str], ...]
+    prefixes: dict[int, str] | None
+    logs: Logs
+    grace: float
+    signals: tuple[str, ...]
+    forwarded: tuple[str, ...]
+    master_port: int | None
+    run_id: str | None
+    max_restarts: int
+
+    def arguments(self) -> dict[int, tuple[str, ...]]:
+        """What the entry point gets, by local rank."""
+        return {
+            rank: tuple(word.replace(LOCAL_RANK, str(rank)) for word in self.command.words)
+            for rank in range(len(self.environments))
+        }
+
+    def attempt_environments(
+        self, attempt: int, run_id: str, master_port: int | str
+    ) -> dict[int, dict[str, str]]:
+        """What is added to the environment of each local rank at an attempt."""
+        fresh = {
+            "MASTER_PORT": str(master_port),
+            "TORCHELASTIC_RESTART_COUNT": str(attempt),
+            "TORCHELASTIC_RUN_ID": run_id,
+        }
+        return {rank: {**env, **fresh} for rank, env in enumerate(self.environments)}
+
+
+def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command: Command) -> Plan:
+    """Make the plan of a command line.
+
+    Args:
+        args: The parsed command line.
+        environ: The launcher's own environment.
+        workers: How many workers the host is to have.
+        command: What each executes.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: An option's value, or what two options say together, cannot be.
+    """
+    settings.check_single_node(args)
+    settings.check_handlers(args)
+    signals = settings.signal_names(args.signals_to_handle, "--signals-to-handle")
+    forwarded = settings.signal_names(args.forward_signals, "--forward-signals")
+    host, port = _address(args)
+    gang = Gang(
+        workers=settings.at_least(1, workers, "--nproc-per-node"),
+        role=args.role,
+        master_addr=host,
+        max_restarts=settings.at_least(0, args.max_restarts, "--max-restarts"),
+        signals_to_handle=args.signals_to_handle,
+        virtual_local_rank=args.virtual_local_rank,
+    )
+    return Plan(
+        title=args.training_script,
+        name=args.role,
+        command=command,
+        start_method=args.start_method,
+        environments=tuple(rank_environment(gang, rank, environ) for rank in range(workers)),
+        prefixes=_prefixes(environ, args.role, workers),
+        logs=_logs(args, environ),
+        grace=settings.grace(args.shutdown_timeout, environ),
+        signals=signals,
+        forwarded=tuple(name for name in forwarded if name not in signals),
+        master_port=port,
+        run_id=_run_id(args),
+        max_restarts=args.max_restarts,
+    )
+
+
+def _address(args: Namespace) -> tuple[str, int | None]:
+    """MASTER_ADDR, and MASTER_PORT unless a free one is to be picked."""
+    if args.rdzv_backend == "static" and args.rdzv_endpoint and not args.standalone:
+        return settings.endpoint(args.rdzv_endpoint, "--rdzv-endpoint")
+    asked = not isinstance(args.master_addr, Default)
+    host = args.master_addr if asked else args.local_addr or args.master_addr
+    port = args.master_port
+    return str(host), None if port is None else settings.valid_port(port, "--master-port")
+
+
+def _run_id(args: Namespace) -> str | None:
+    """The run's id; None where torchrun makes one up, unless it was asked for."""
+    if args.standalone or not args.rdzv_id:
+        return None
+    made_up = args.rdzv_backend == "static" and not args.rdzv_endpoint and args.master_port is None
+    return None if made_up and args.rdzv_id == "none" else str(args.rdzv_id)
+
+
+def _prefixes(environ: Mapping[str, str], role: str, workers: int) -> dict[int, str] | None:
+    template = environ.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE")
+    if not template:
+        return None
+    from string import Template
+
+    return {
+        rank: Template(template).safe_substitute(role_name=role, rank=rank, local_rank=rank)
+        for rank in range(workers)
+    }
+
+
+def _logs(args: Namespace, environ: Mapping[str, str]) -> Logs:
+    redirects, tee = settings.streams(args)
+    if args.keep_runs is not None:
+        settings.at_least(1, args.keep_runs, "--keep-runs")
+    return Logs(
+        directory=args.log_dir or environ.get("PROCESSION_LOG_DIR") or None,
+        redirects=redirects,
+        tee=tee,
+        shown=settings.ranks_shown(args.local_ranks_filter),
+        specs=args.logs_specs,
+        keep_runs=args.keep_runs,
+        stdout_filters=args.duplicate_stdout_filters,
+        stderr_filters=args.duplicate_stderr_filters,
+    )

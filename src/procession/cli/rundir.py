@@ -1,0 +1,255 @@
+"""The directory of a run: where it is made, who holds it, and how nothing half-made is left.
+
+A run holds a shared flock on its directory as long as its launcher lives, whatever ends it. The lock
+is taken before ``report.json`` is first written; so a directory that has a report and can be locked
+is one of ours, and finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from procession.cli.mounts import network_file_system
+from procession.cli.say import say
+from procession.errors import UsageError
+from procession.multiprocessing.logs_specs import LogsSpecs
+
+if TYPE_CHECKING:
+    from procession.multiprocessing.logs_specs import LogsDest
+
+RUNS = "procession-runs"
+REPORT = "report.json"
+_LATEST = "latest"
+
+
+def default_base() -> str:
+    """The directory in which runs make theirs if nothing else is asked for."""
+    try:
+        return os.path.abspath(RUNS)
+    except FileNotFoundError:  # the current directory has been removed
+        return RUNS
+
+
+class RunDirectory:
+    """The directory of one run, from before it is made."""
+
+    def __init__(self, asked: str | None) -> None:
+        """Make the directory in which runs make theirs.
+
+        Args:
+            asked: That directory, ``os.devnull`` for none; None for ``procession-runs`` here, or
+                among temporary files where this directory cannot be written to.
+
+        Raises:
+            UsageError: It cannot be made or written to.
+        """
+        self.path: str | None = None
+        self._lock: int | None = None
+        self._made: list[str] = []
+        self.base = self._default() if asked is None else self._asked(asked)
+        kind = network_file_system(self.base) if self.base != os.devnull else None
+        if kind is not None:
+            say(
+                f"logs are on a network file system ({kind}), {self.base}, which may be slow. "
+                "For a local one: --log-dir or PROCESSION_LOG_DIR."
+            )
+
+    def watch(self, specs: LogsSpecs) -> LogsSpecs:
+        """Have the places that ``specs`` makes tell this object where the run's directory is."""
+        return _Watched(specs, self)
+
+    def claim(self, destination: LogsDest) -> None:
+        """Take note of the run's directory, and hold it, at the first attempt's places."""
+        if self.path is None and (path := run_directory(destination)) is not None:
+            self.path = path
+            self._lock = _hold(path)
+            self.write_report(f'{{"outcome": "running", "pid": {os.getpid()}}}\n')
+
+    def link_latest(self) -> None:
+        """Let ``latest`` beside the run's directory lead to it."""
+        if self.path is None:
+            return
+        base, name = os.path.split(self.path)
+        link, fresh = os.path.join(base, _LATEST), os.path.join(base, f".{_LATEST}.{os.getpid()}")
+        if os.path.lexists(link) and not os.path.islink(link):
+            return
+        try:
+            os.symlink(name, fresh)
+            os.replace(fresh, link)
+        except OSError as error:
+            say(f"{link} could not be set: {error.strerror}")
+
+    def write_report(self, text: str) -> None:
+        """Put ``report.json`` into the run's directory, whole or not at all."""
+        if self.path is None:
+            return
+        path = os.path.join(self.path, REPORT)
+        fresh = f"{path}.{os.getpid()}"
+        try:
+            with open(fresh, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(fresh, path)
+        except OSError as error:
+            say(f"{path} could not be written: {error.strerror}")
+
+    def discard(self) -> None:
+        """Remove all that was made, after a start that failed."""
+        from shutil import rmtree
+
+        if self.path is not None:
+            rmtree(self.path, ignore_errors=True)
+        for path in reversed(self._made):
+            _remove(path)
+        self.path, self._made = None, []
+
+    def close(self) -> None:
+        """Let go of the run's directory."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _asked(self, path: str) -> str:
+        if path == os.devnull:
+            return path
+        path = os.path.abspath(path)
+        reason = self._make(path)
+        if reason is not None:
+            raise unusable(path, reason)
+        return path
+
+    def _default(self) -> str:
+        here = default_base()
+        reason = self._make(here)
+        if reason is not None:
+            there = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"{RUNS}-{os.getuid()}")
+            say(f"{here}: {reason}; logs go to {there}")
+            return self._asked(there)
+        self._have_git_ignore(os.path.join(here, ".gitignore"))
+        return here
+
+    def _have_git_ignore(self, path: str) -> None:
+        try:
+            with open(path, "x", encoding="ascii") as file:
+                file.write("*\n")
+        except OSError:  # it is there, or it is no great loss
+            return
+        self._made.append(path)
+
+    def _make(self, path: str) -> str | None:
+        """Make a directory and those above it; say why if it cannot be, or not be written to."""
+        try:
+            for directory in _missing(path):
+                with suppress(FileExistsError):  # another run was quicker
+                    os.mkdir(directory)
+                    self._made.append(directory)
+        except OSError as error:
+            self.discard()
+            return f"{error.strerror} ({error.filename})"
+        if not os.path.isdir(path):
+            return "is a file"
+        return None if os.access(path, os.W_OK | os.X_OK) else "cannot be written to"
+
+
+class _Watched(LogsSpecs):
+    """Specs that tell a ``RunDirectory`` what they made."""
+
+    def __init__(self, specs: LogsSpecs, directory: RunDirectory) -> None:
+        super().__init__()
+        self._specs = specs
+        self._directory = directory
+
+    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
+        try:
+            destination = self._specs.reify(envs)
+        except OSError as error:
+            raise unusable(self._directory.base, f"{error.strerror} ({error.filename})") from error
+        self._directory.claim(destination)
+        return destination
+
+    @property
+    def root_log_dir(self) -> str:
+        return self._specs.root_log_dir
+
+
+def unusable(path: str, reason: str) -> UsageError:
+    """The exception for a log directory that does not serve."""
+    return UsageError(f"--log-dir {path}: {reason}. Give a directory that can be written to.")
+
+
+def run_directory(destination: LogsDest) -> str | None:
+    """The directory of the run that files lie in, if they lie as in torch's tree. Pure."""
+    for path in destination.error_files.values():
+        attempt = os.path.dirname(os.path.dirname(path))
+        if os.path.basename(attempt).startswith("attempt_"):
+            return os.path.dirname(attempt)
+    return None
+
+
+def prune(base: str, keep: int) -> None:
+    """Remove the oldest finished runs, so that ``keep`` runs are left with the one that asks.
+
+    Args:
+        base: The directory in which runs make theirs.
+        keep: From 1 up.
+    """
+    from shutil import rmtree
+
+    finished: list[tuple[float, str]] = []
+    for entry in os.scandir(base):
+        report = os.path.join(entry.path, REPORT)
+        if entry.is_dir(follow_symlinks=False) and os.path.isfile(report) and _finished(entry.path):
+            finished.append((os.stat(report).st_mtime, entry.path))
+    for path in surplus(finished, keep - 1):
+        rmtree(path, ignore_errors=True)
+
+
+def surplus(finished: list[tuple[float, str]], keep: int) -> list[str]:
+    """The runs to remove: all but the ``keep`` that ended last. Pure."""
+    return [path for _, path in sorted(finished)[: max(len(finished) - keep, 0)]]
+
+
+def _finished(path: str) -> bool:
+    """Whether nobody holds the run's directory; False where that cannot be told."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _hold(path: str) -> int | None:
+    """Lock a directory for as long as the returned fd is open; None where it cannot be locked."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # a file system without locks; `_finished` cannot lock there either
+        os.close(fd)
+        return None
+    return fd
+
+
+def _missing(path: str) -> list[str]:
+    """The directories of a path that are not there, outermost first."""
+    missing: list[str] = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing[::-1]
+
+
+def _remove(path: str) -> None:
+    """Remove an empty directory, or the only file in one; by now another run may have its own there."""
+    with suppress(OSError):
+        if os.path.isdir(path):
+            os.rmdir(path)
+        elif len(os.listdir(os.path.dirname(path))) == 1:
+            os.remove(path)

@@ -1,0 +1,216 @@
+"""What the options say, made of their text and checked. Pure, but for what argparse kept."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from procession.cli.actions import Default
+from procession.cli.words import suggestion
+from procession.errors import UsageError
+from procession.multiprocessing.std import Std
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+
+    Streams = Std | dict[int, Std]
+
+_BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
+_HANDLERS = ("null", "console")
+_DEFAULT_GRACE = 30.0  # torch's, seconds
+_UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
+
+
+def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
+    """Read ``--nnodes``.
+
+    Args:
+        nnodes: A number of nodes, or ``MIN:MAX``.
+
+    Returns:
+        The least and the greatest number.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    parts = nnodes.split(":")
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in {1, 2}:
+        raise UsageError(f"--nnodes {nnodes}: give a number of hosts, or MIN:MAX such as 1:4.")
+    return numbers[0], numbers[-1]
+
+
+def check_single_node(args: Namespace) -> None:
+    """Refuse what speaks of more than this host, and rendezvous options that mean nothing.
+
+    Args:
+        args: The parsed command line.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    least, most = parse_min_max_nnodes(args.nnodes)
+    if not 0 < least <= most:
+        raise UsageError(f"--nnodes {args.nnodes}: MIN has to be 1 or more, and MAX not below it.")
+    if most > 1:
+        raise UsageError(
+            f"--nnodes {args.nnodes}: runs over several hosts come later. "
+            "On this host alone: leave --nnodes out, or give --nnodes 1."
+        )
+    if args.node_rank != 0:
+        raise UsageError(f"--node-rank {args.node_rank}: there is one host, and its rank is 0.")
+    if args.rdzv_backend not in _BACKENDS:
+        near = suggestion(args.rdzv_backend, _BACKENDS)
+        allowed = ", ".join(_BACKENDS)
+        raise UsageError(f"--rdzv-backend {args.rdzv_backend}: give one of {allowed}.{near}")
+    _check_rdzv_conf(args.rdzv_conf)
+
+
+def _check_rdzv_conf(text: str) -> None:
+    pairs = text.strip().split(",") if text.strip() else []
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if not key.strip() or not value.strip():
+            raise UsageError(f"--rdzv-conf {text}: {pair!r} is not KEY=VALUE.")
+
+
+def endpoint(text: str, option: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``, where HOST may be an IPv6 address in brackets.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    host, _, port = text.strip().rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        raise UsageError(f"{option} {text}: give HOST:PORT, such as 127.0.0.1:29500.")
+    return host, valid_port(int(port), option)
+
+
+def valid_port(port: int, option: str) -> int:
+    """The port, if there can be such a one.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    if not 0 < port < 65536:
+        raise UsageError(f"{option} {port}: a port is a number from 1 to 65535.")
+    return port
+
+
+def at_least(least: int, number: int, option: str) -> int:
+    """The number, if it is not below the least one allowed.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    if number < least:
+        raise UsageError(f"{option} {number}: give a number from {least} up.")
+    return number
+
+
+def streams(args: Namespace) -> tuple[Streams, Streams]:
+    """What goes to files instead of the console, and what goes to both.
+
+    Where neither is asked for, both streams of all workers go to both.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    if isinstance(args.redirects, Default) and isinstance(args.tee, Default):
+        return Std.NONE, Std.ALL
+    return _streams(args.redirects, "--redirects"), _streams(args.tee, "--tee")
+
+
+def _streams(text: str, option: str) -> Streams:
+    try:
+        return Std.from_str(text)
+    except UsageError as error:
+        raise UsageError(f"{option} {text}: {error}.") from None
+
+
+def ranks_shown(text: str) -> set[int] | None:
+    """The local ranks of ``--local-ranks-filter``, None for all.
+
+    Raises:
+        UsageError: It is no list of local ranks.
+    """
+    if not text:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--local-ranks-filter {text}: give local ranks, such as 0,1,2.")
+    return {int(part) for part in parts}
+
+
+def signal_names(text: str, option: str) -> tuple[str, ...]:
+    """The signals of a comma-separated list, by their names.
+
+    Raises:
+        UsageError: One is unknown, or no process can handle it.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        _check_signal(name, f"{option} {text}")
+    return names
+
+
+def _check_signal(name: str, given: str) -> None:
+    known = {each.name for each in signal.Signals}
+    if name not in known:
+        raise UsageError(f"{given}: there is no signal {name}.{suggestion(name, known)}")
+    if name in _UNCATCHABLE:
+        raise UsageError(f"{given}: no process can handle {name}. Leave it out.")
+
+
+def grace(given: float | None, environ: Mapping[str, str]) -> float:
+    """Seconds between SIGTERM and SIGKILL.
+
+    Raises:
+        UsageError: TORCH_ELASTIC_SHUTDOWN_TIMEOUT is looked at and is not such a time.
+    """
+    if given is not None:
+        return float(given)
+    text = environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT")
+    try:
+        return _DEFAULT_GRACE if text is None else seconds(text)
+    except ValueError:
+        raise UsageError(
+            f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={text!r} in the environment: "
+            "give whole seconds from 0 up, or inf."
+        ) from None
+
+
+def seconds(text: str) -> float:
+    """Whole seconds from 0 up, or ``inf``; argparse calls a wrong value by this name.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    value = float("inf") if text.strip() == "inf" else int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def check_handlers(args: Namespace) -> None:
+    """Refuse what is not built yet, rather than leave it undone in silence.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    name = args.event_log_handler
+    if name not in _HANDLERS:
+        near = suggestion(name, _HANDLERS)
+        raise UsageError(
+            f"--event-log-handler {name}: handlers but null and console come later.{near}"
+        )
+    if args.numa_binding is not None:
+        raise UsageError(
+            f"--numa-binding {args.numa_binding}: binding workers to CPUs comes later. Leave it "
+            "out, or let numactl bind them: procession run --no-python numactl --cpunodebind=0 "
+            "python SCRIPT"
+        )

@@ -1,0 +1,176 @@
+"""Start copies of a script on this host; named as ``torch.distributed.run``.
+
+    procession run -n 4 train.py
+    python -m procession.run --nproc-per-node 4 train.py
+
+The options are torchrun's; ``procession run --help`` lists them and docs/command.md explains them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from procession.cli.flags import build_parser
+from procession.cli.settings import parse_min_max_nnodes
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from procession.cli.plan import Plan
+
+__all__ = [
+    "determine_local_world_size",
+    "get_args_parser",
+    "get_rdzv_endpoint",
+    "get_use_env",
+    "main",
+    "parse_args",
+    "parse_min_max_nnodes",
+    "run",
+    "run_script_path",
+]
+
+
+def get_args_parser() -> ArgumentParser:
+    """Make the parser of the command line, to use it or to add options to it.
+
+    Returns:
+        A parser with all of torchrun's options and procession's own. Values of ``PET_*`` variables
+        are its defaults.
+
+    Raises:
+        UsageError: A ``PET_*`` variable has a value that its option cannot have.
+    """
+    return build_parser()
+
+
+def parse_args(args: Sequence[str] | None) -> Namespace:
+    """Read a command line.
+
+    Args:
+        args: Its words; ``sys.argv[1:]`` where None.
+
+    Returns:
+        The options, with SCRIPT in ``training_script`` and its words in ``training_script_args``.
+
+    Raises:
+        SystemExit: The command line is wrong, or help was asked for.
+        UsageError: A ``PET_*`` variable is wrong.
+    """
+    return get_args_parser().parse_args(args)
+
+
+def determine_local_world_size(nproc_per_node: str) -> int:
+    """Say how many workers ``--nproc-per-node`` asks for on this host.
+
+    Args:
+        nproc_per_node: A number from 1 up; or ``cpu``, ``gpu``, ``xpu``, ``auto`` or the name of a
+            back end of torch: as many as there are.
+
+    Returns:
+        The number.
+
+    Raises:
+        UsageError: It is neither, or there is none. (A ``ValueError``.)
+    """
+    from procession.cli.devices import count_workers
+
+    return count_workers(nproc_per_node, os.environ)
+
+
+def get_rdzv_endpoint(args: Namespace) -> str:
+    """Say where nodes meet.
+
+    Args:
+        args: The parsed command line.
+
+    Returns:
+        ``--rdzv-endpoint``; without it, and with the static back end, MASTER_ADDR:MASTER_PORT.
+    """
+    if args.rdzv_backend == "static" and not args.rdzv_endpoint:
+        return f"{args.master_addr}:{args.master_port}"
+    return str(args.rdzv_endpoint)
+
+
+def get_use_env(args: Namespace) -> bool:
+    """Whether LOCAL_RANK alone tells a worker its local rank, without a ``--local-rank`` argument.
+
+    Args:
+        args: The parsed command line; torch.distributed.launch's has ``use_env``.
+    """
+    return bool(getattr(args, "use_env", True))
+
+
+def run_script_path(training_script: str, *training_script_args: str) -> None:
+    """Run a script within this interpreter, as ``--run-path`` has each worker do.
+
+    Args:
+        training_script: Its path.
+        training_script_args: What it finds in ``sys.argv[1:]``.
+    """
+    import runpy
+
+    sys.argv = [training_script, *training_script_args]
+    runpy.run_path(training_script, run_name="__main__")
+
+
+def run(args: Namespace) -> None:
+    """Do what a parsed command line asks for.
+
+    Args:
+        args: What ``get_args_parser().parse_args()`` returned.
+
+    Raises:
+        UsageError: It cannot be done as it was asked for; nothing was started. (A ``ValueError``.)
+        ChildFailedError: Workers failed.
+        SignalException: A signal to this process ended the run.
+        ProcessionError: The run could not be started or carried on.
+    """
+    plan = _plan(args)
+    if args.explain:
+        from procession.cli.explain import explain
+        from procession.cli.rundir import default_base
+
+        sys.stdout.write(explain(plan, os.path.abspath(plan.logs.directory or default_base())))
+        return
+    from procession.cli.execute import execute
+
+    execute(plan)
+
+
+def _plan(args: Namespace) -> Plan:
+    from procession.cli.command import find_command
+    from procession.cli.plan import make_plan
+
+    command = find_command(args, os.environ)
+    workers = determine_local_world_size(args.nproc_per_node)
+    return make_plan(args, os.environ, workers, command)
+
+
+def main(args: Any = None) -> None:
+    """Read a command line and do what it asks for.
+
+    Args:
+        args: Its words; ``sys.argv[1:]`` where None.
+
+    Raises:
+        SystemExit: The command line is wrong, or help was asked for.
+        Exception: What ``run`` raises. It is written to this process's own error file too, if
+            TORCHELASTIC_ERROR_FILE names one.
+    """
+    options = parse_args(args)
+    if os.environ.get("TORCHELASTIC_ERROR_FILE"):  # we are a worker of another launcher
+        from procession.multiprocessing.errors import record
+
+        record(run)(options)
+    else:
+        run(options)
+
+
+if __name__ == "__main__":
+    from procession.cli.launch import launch
+
+    sys.exit(launch(sys.argv[1:]))
