@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
@@ -129,7 +130,11 @@ def fork_guardian(run_id: str, work: Work) -> Guardian:
         work: What a worker runs; it may be a closure, since nothing of it is pickled.
     """
     ours, theirs = lean.socketpair()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python >= 3.12 warns of forking beside threads. The child runs system calls only, and the
+        # workers are what the caller asked for by start_method="fork".
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         ours.close()
         _be_nanny(theirs, work)

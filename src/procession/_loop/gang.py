@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
 from procession._loop.machine import Do, On, Phase, Stop
-from procession._loop.takeover import take_over
+from procession._loop.takeover import Estate, take_over
 from procession._os import proc
 
 if TYPE_CHECKING:
@@ -53,13 +53,21 @@ class Leftovers:
 class Gang:
     """Starts workers through a guardian, waits for deaths, stops all, leaves nothing behind."""
 
-    def __init__(self, guardian: Guardian, error_files: Mapping[int, str], grace: float) -> None:
-        """Store the guardian, which the gang closes at its end.
+    def __init__(
+        self,
+        guardian: Guardian,
+        error_files: Mapping[int, str],
+        grace: float,
+        *,
+        exclusive: bool = False,
+    ) -> None:
+        """Store the guardian.
 
         Args:
             guardian: Starts and reaps the workers.
             error_files: Local rank to the file where the worker would describe its exception.
             grace: Seconds between the death signal and SIGKILL; may be infinite.
+            exclusive: This process has no children but the gang's.
         """
         self.workers: dict[int, Worker] = {}
         self.leftovers = Leftovers()
@@ -67,6 +75,7 @@ class Gang:
         self.first_signal_ns: int | None = None
         self._guardian = guardian
         self._error_files = error_files
+        self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._deadline = math.inf
         self._refused: OSError | None = None
@@ -181,10 +190,6 @@ class Gang:
         """Return the workers whose death has not been reported."""
         return [worker for worker in self.workers.values() if worker.exitcode is None]
 
-    def close(self) -> None:
-        """Let the guardian go; the gang has ended."""
-        self._guardian.close()
-
     # ---- the loop
 
     def _turn(self, deadline: float) -> None:
@@ -272,8 +277,7 @@ class Gang:
     def _take_over(self, _number: float) -> None:
         self.guardian_lost = True
         living = self._note_the_doomed()
-        mark = f"PROCESSION_RUN_ID={self._guardian.run_id}".encode()
-        self.leftovers = Leftovers(*take_over(living, mark))
+        self.leftovers = Leftovers(*take_over(living, self._estate))
 
     _carry: dict[Do, Callable[[Gang, float], None]] = {  # noqa: RUF012
         Do.SIGNAL: _signal,

@@ -22,16 +22,42 @@ _ROUND = 0.05  # seconds between rounds where no pidfd tells of a death
 Named = list[tuple[int, str]]
 
 
-def take_over(workers: Sequence[Worker], mark: bytes) -> tuple[Named, Named]:
-    """Kill and reap a gang whose guardian has ended.
+class Estate:
+    """How to tell what a gang owns among the children of the launcher, which is the user's process.
 
-    The launcher is the user's own process: only what the gang owns is touched, never another child.
-    That is the workers, their descendants, what still stands in their sessions, and what bears the
-    run's mark in its environment.
+    Args:
+        run_id: The run's id, as it stands in the workers' environment.
+        exclusive: The launcher has no children but the gang's (the command); else its own children
+            are told apart: those it had before, and those of its own session, which no descendant
+            of a worker can have entered (setsid(2) only makes new ones).
+    """
+
+    def __init__(self, run_id: str, *, exclusive: bool) -> None:
+        self._mark = f"PROCESSION_RUN_ID={run_id}".encode()
+        self._exclusive = exclusive
+        self._before = frozenset(proc.children(os.getpid()))
+
+    def find(self, leaders: set[int]) -> dict[int, proc.Stat]:
+        """Return what lives of the gang whose workers are ``leaders``."""
+        me = os.getpid()
+        adopted = proc.living(set(proc.children(me)) - self._before)
+        ours = [pid for pid, stat in adopted.items() if self._is_ours(pid, stat, leaders)]
+        roots = {*leaders, *ours, *proc.bearers(self._mark)} - {me}
+        return proc.living({*roots, *proc.descendants(roots)})
+
+    def _is_ours(self, pid: int, stat: proc.Stat, leaders: set[int]) -> bool:
+        # A child that leads its session may be one that the caller started so; a member of a
+        # session whose leader is gone has been orphaned, and orphans come from the gang.
+        orphaned = stat.session not in (pid, os.getsid(0))
+        return self._exclusive or stat.session in leaders or orphaned
+
+
+def take_over(workers: Sequence[Worker], estate: Estate) -> tuple[Named, Named]:
+    """Kill and reap a gang whose guardian has ended.
 
     Args:
         workers: Those whose death is not known yet; their ``exitcode`` is filled in.
-        mark: ``PROCESSION_RUN_ID=…`` as it stands in the workers' environment.
+        estate: Tells what else is the gang's.
 
     Returns:
         ``(killed, stuck)`` beyond the workers: pid and name of each process.
@@ -39,7 +65,7 @@ def take_over(workers: Sequence[Worker], mark: bytes) -> tuple[Named, Named]:
     leaders = {worker.pid for worker in workers}
     killed: dict[int, str] = {}
     deadline = time.monotonic() + PATIENCE
-    while (found := _owned(leaders, mark)) and time.monotonic() < deadline:
+    while (found := estate.find(leaders)) and time.monotonic() < deadline:
         killed.update({pid: stat.name for pid, stat in found.items() if send(pid, _SIGKILL)})
         _wait_for_any(found)
         _reap(found.keys() - leaders)
@@ -47,13 +73,6 @@ def take_over(workers: Sequence[Worker], mark: bytes) -> tuple[Named, Named]:
         _note_end(worker)
     stuck = [(pid, stat.name) for pid, stat in found.items()]
     return [(pid, name) for pid, name in killed.items() if pid not in leaders], stuck
-
-
-def _owned(leaders: set[int], mark: bytes) -> dict[int, proc.Stat]:
-    ours = proc.living(proc.children(os.getpid()))
-    in_session = [pid for pid, stat in ours.items() if stat.session in leaders]
-    roots = {*leaders, *in_session, *proc.bearers(mark)} - {os.getpid()}
-    return proc.living({*roots, *proc.descendants(roots)})
 
 
 def _wait_for_any(pids: Iterable[int]) -> None:

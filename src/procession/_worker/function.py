@@ -61,12 +61,22 @@ def guarded(call: Callable[[], None]) -> None:
 def as_child_process(call: Callable[[], None]) -> int:
     """Run ``call`` in a forked process the way multiprocessing does, and return its exit status.
 
-    ``_bootstrap`` is what makes locks, finalizers, ``current_process()``, ``sys.stdin`` and the
-    ends of threads and queues right after a fork.
+    ``_bootstrap`` is what makes locks, finalizers, ``current_process()``, ``sys.stdin`` and the ends
+    of threads right after a fork. Exit functions are the worker's own, not the launcher's; queues
+    are flushed by one of them, which ``_bootstrap`` itself runs only before Python 3.13.
     """
+    import atexit
+    from multiprocessing import util
     from multiprocessing.context import ForkProcess
 
-    return int(ForkProcess(target=call)._bootstrap())  # type: ignore[attr-defined]
+    atexit._clear()
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
+    try:
+        return int(ForkProcess(target=call)._bootstrap())  # type: ignore[attr-defined]
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def _load_and_call(payload_fd: int, result_fd: int, tracker_fd: int) -> None:

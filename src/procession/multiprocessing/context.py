@@ -180,7 +180,12 @@ class PContext(abc.ABC):
             self._held_things.callback(LEASE.give_back)
             guardian = self._spawn_guardian()
             self._held_things.callback(guardian.close)
-            gang = Gang(guardian, self.error_files, self._supervision.shutdown_timeout)
+            gang = Gang(
+                guardian,
+                self.error_files,
+                self._supervision.shutdown_timeout,
+                exclusive=self._supervision.exclusive,
+            )
             self._gang = gang
             gang.watch(self._gate.wake_fd, self._note_wakeup)
             for rank in range(self.nprocs):

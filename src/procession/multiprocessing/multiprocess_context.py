@@ -113,7 +113,9 @@ class MultiprocessContext(PContext):
 
     def _fork_nanny(self) -> Guardian:
         # Imported here, in the caller: a forked child must find them imported.
-        import multiprocessing.context  # noqa: F401
+        import atexit  # noqa: F401
+        import multiprocessing.context
+        import multiprocessing.util  # noqa: F401
 
         import procession._guardian.starters
         import procession._guardian.warden

@@ -37,12 +37,15 @@ class Supervision:
             ignored when the gang starts stays ignored.
         forward_signals: Signals that are passed on to the workers that catch them, and end nothing.
         run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty.
+        exclusive: This process starts nothing but the gang, so that whatever becomes its child is
+            the gang's. The command sets it; a library user's process may have children of its own.
     """
 
     shutdown_timeout: float = 30.0
     signals_to_handle: tuple[str, ...] = tuple(_TERMINATING.split(","))
     forward_signals: tuple[str, ...] = ()
     run_id: str = ""
+    exclusive: bool = False
 
     @classmethod
     def from_environment(cls) -> Supervision:

@@ -1,0 +1,141 @@
+"""Nothing is left, whoever is killed: launcher, guardian or worker, by every way of starting."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ENTRIES = ["binary", "spawn", "fork", "forkserver"]
+AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
+
+
+@dataclass
+class Family:
+    """A launcher with its guardian, workers, children and daemons, all pids known."""
+
+    launcher: subprocess.Popen[str]
+    guardian: int
+    workers: list[int]
+    others: list[int]
+
+    @property
+    def all(self) -> list[int]:
+        return [self.guardian, *self.workers, *self.others]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def start(entry: str, tmp: str, stack: ExitStack, grace: float = 0) -> Family:
+    fifo = os.path.join(tmp, "fifo")
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR)  # O_RDWR: an open that waits for no writer and sees no EOF
+    stack.callback(os.close, reader)
+    launcher = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, os.path.join(HERE, "scripts", "launcher.py")]
+            + [entry, fifo, os.path.join(tmp, "logs"), str(grace)],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    )
+    stack.callback(_kill_group, launcher)
+    assert launcher.stdout is not None
+    guardian = int(launcher.stdout.readline().split()[1])
+    lines = b""
+    while lines.count(b"\n") < 2:
+        lines += os.read(reader, 4096)
+    families = [[int(pid) for pid in line.split()] for line in lines.splitlines()]
+    workers = [family[0] for family in families]
+    return Family(launcher, guardian, workers, [pid for f in families for pid in f[1:]])
+
+
+def _kill_group(launcher: subprocess.Popen[str]) -> None:
+    try:
+        os.killpg(launcher.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def survivors(pids: list[int], seconds: float) -> list[int]:
+    """Wait until all ``pids`` have ended, at most ``seconds``; return those that have not."""
+    deadline = time.monotonic() + seconds
+    left = []
+    for pid in pids:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        if not poller.poll(max(0, deadline - time.monotonic()) * 1000):
+            left.append(pid)
+        os.close(fd)
+    return left
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("victim", ["launcher", "guardian", "worker"])
+def test_a_sigkill_leaves_nothing(
+    entry: str, victim: str, tmp_path: object, stack: ExitStack
+) -> None:
+    family = start(entry, str(tmp_path), stack)
+    pid = {
+        "launcher": family.launcher.pid,
+        "guardian": family.guardian,
+        "worker": family.workers[1],
+    }[victim]
+    os.kill(pid, signal.SIGKILL)
+    assert survivors(family.all, AT_ONCE) == []
+    output, _ = family.launcher.communicate(timeout=10)
+    says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {R: -9}\n"}[victim]
+    assert output in (says, says.replace("R", "0"), says.replace("R", "1"))
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_to_the_launcher_ends_all(
+    entry: str, signum: signal.Signals, tmp_path: object, stack: ExitStack
+) -> None:
+    family = start(entry, str(tmp_path), stack)
+    os.kill(family.launcher.pid, signum)
+    assert survivors(family.all, AT_ONCE) == []
+    output, _ = family.launcher.communicate(timeout=10)
+    assert output == f"signal {signum.name}\n"
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
+)
+def test_the_guardian_is_deaf(
+    entry: str, signum: signal.Signals, tmp_path: object, stack: ExitStack
+) -> None:
+    family = start(entry, str(tmp_path), stack)
+    os.kill(family.guardian, signum)
+    os.kill(family.workers[0], signal.SIGKILL)
+    assert survivors(family.all, AT_ONCE) == []
+    output, _ = family.launcher.communicate(timeout=10)
+    assert output in ("result {0: -9}\n", "result {1: -9}\n")
+
+
+def test_grace_ends_when_everybody_has_gone(tmp_path: object, stack: ExitStack) -> None:
+    """A long grace costs nothing where all workers and orphans heed SIGTERM."""
+    family = start("binary", str(tmp_path), stack, grace=60)
+    os.kill(family.workers[0], signal.SIGKILL)
+    assert survivors(family.all, AT_ONCE) == []
+    assert family.launcher.wait(10) == 0
