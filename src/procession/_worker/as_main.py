@@ -4,10 +4,9 @@ The script runs in the real ``__main__``, two frames deep, and the interpreter i
 process: exit statuses, ``sys.excepthook``, threads, atexit and death by SIGINT are Python's own.
 What Python says of a script that it cannot open or decode is left to Python too.
 
-For every Python from 3.8 on; nothing is imported that does not come with every start anyway.
+For every Python from 3.8 on. Nothing is imported that does not come with every start anyway, not
+even ``__future__``, hence the quoted annotations.
 """
-
-from __future__ import annotations
 
 import _frozen_importlib_external as importlib  # the package itself costs a millisecond
 import faulthandler
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     Call = tuple[Callable[..., object], tuple[object, ...]]
 
 
-def run(main: dict[str, Any]) -> None:
+def run(main: "dict[str, Any]") -> None:
     """Run what ``sys.argv`` names in the namespace of the real ``__main__``.
 
     Args:
@@ -49,9 +48,10 @@ def run(main: dict[str, Any]) -> None:
         raise
 
 
-def _forget_bootstrap(main: dict[str, Any]) -> None:
+def _forget_bootstrap(main: "dict[str, Any]") -> None:
     """Make ``__main__``, ``sys.argv``, ``sys.orig_argv`` and ``sys.path`` those of a bare start."""
-    sys.path_importer_cache.pop(main.pop("__file__"), None)
+    for ours in __file__, os.path.dirname(__file__), main.pop("__file__"):
+        sys.path_importer_cache.pop(ours, None)
     main["__doc__"] = None
     for name in [name for name in main if not name.startswith("__")]:
         del main[name]
@@ -77,10 +77,10 @@ def _line_buffer_stdout() -> None:
 def _dump_stacks_on_fatal_signals() -> None:
     """Have the last stderr lines tell where a SIGSEGV struck; what the user has set up stays."""
     if sys.stderr is not None and not faulthandler.is_enabled():
-        faulthandler.enable()
+        faulthandler.enable(file=2)
 
 
-def _call_of_module() -> Call:
+def _call_of_module() -> "Call":
     """The call by which Python runs ``-m MODULE``."""
     module = sys.argv.pop(1)
     if not _safe_path():
@@ -90,7 +90,7 @@ def _call_of_module() -> Call:
     return runpy._run_module_as_main, (module, True)  # type: ignore[attr-defined]
 
 
-def _call_of_path(main: dict[str, Any]) -> Call:
+def _call_of_path(main: "dict[str, Any]") -> "Call":
     """The call by which Python runs a file, or a directory or zip file with a ``__main__.py``."""
     path = _absolute(sys.argv[0])
     if _is_import_location(path):
@@ -131,7 +131,7 @@ def _is_import_location(path: str) -> bool:
     return False
 
 
-def _code_of_file(path: str) -> tuple[object, object]:
+def _code_of_file(path: str) -> "tuple[object, object]":
     """A source or pyc file's code, and the loader that Python would name."""
     try:
         with open(path, "rb") as file:
@@ -143,7 +143,7 @@ def _code_of_file(path: str) -> tuple[object, object]:
     return _compiled(content, path), importlib.SourceFileLoader("__main__", path)
 
 
-def _code_of_pyc(path: str) -> tuple[object, object]:
+def _code_of_pyc(path: str) -> "tuple[object, object]":
     loader = importlib.SourcelessFileLoader("__main__", path)
     try:
         return loader.get_code("__main__"), loader
@@ -168,7 +168,7 @@ def _is_text(source: bytes) -> bool:
     return b"\0" not in source
 
 
-def _leave_to_python() -> NoReturn:
+def _leave_to_python() -> "NoReturn":
     """Start over as plain Python: nothing has run yet, and it finds its own words and status."""
     os.execv(sys.executable, getattr(sys, "orig_argv", [sys.executable, *sys.argv]))
 
@@ -185,13 +185,13 @@ def _record(error: BaseException) -> None:
             sys.stderr.write(f"procession: the exception was not recorded: {failure!r}\n")
 
 
-def _below_us(frames: TracebackType | None) -> TracebackType | None:
+def _below_us(frames: "TracebackType | None") -> "TracebackType | None":
     while frames and frames.tb_frame.f_globals is globals():
         frames = frames.tb_next
     return frames
 
 
-def _show_from(below: TracebackType | None) -> None:
+def _show_from(below: "TracebackType | None") -> None:
     """Have the interpreter end on this exception with a traceback that begins at BELOW.
 
     Frames of ours are added again while the exception leaves them, so the last moment to hide them
@@ -200,7 +200,7 @@ def _show_from(below: TracebackType | None) -> None:
     theirs = getattr(sys, "excepthook", sys.__excepthook__)
 
     def excepthook(
-        kind: type[BaseException], error: BaseException, _: TracebackType | None
+        kind: "type[BaseException]", error: BaseException, _: "TracebackType | None"
     ) -> None:
         sys.excepthook = theirs
         sys.last_traceback = below

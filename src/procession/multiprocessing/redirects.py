@@ -52,12 +52,13 @@ def redirect(std: str, to_file: str) -> Iterator[None]:
 
     Raises:
         ValueError: Another ``std``.
-        OSError: The file cannot be opened (the stream is as it was), or what was printed cannot be
-            written to it (at the end, with the stream put back).
+        OSError: The file cannot be opened or the stream is closed (all is as it was), or what was
+            printed cannot be written to the file (at the end, with the stream put back).
     """
     if std not in _FD:
         raise ValueError(f"unknown standard stream <{std}>, must be one of {set(_FD)}")
     with ExitStack() as undo:
+        os.fstat(_FD[std])  # else the file itself may get the number of a closed stream
         target = os.open(to_file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
         undo.callback(os.close, target)
         _flush(std)

@@ -42,14 +42,16 @@ class ErrorHandler:
         try:
             faulthandler.enable(all_threads=True)
         except Exception as error:  # noqa: BLE001 - stderr may be any object; torch promises a warning
-            _warn(f"Unable to enable fault handler. {type(error).__name__}: {error}")
+            problem = f"Unable to enable fault handler. {type(error).__name__}: {error}"
+            warnings.warn(problem, stacklevel=2)
 
     def _write_error_file(self, file_path: str, error_msg: str) -> None:
         """Put the text ERROR_MSG into the file, whole or not at all."""
         try:
             errorfile.write_text(file_path, error_msg)
         except (OSError, ValueError) as error:
-            _warn(f"Unable to write error to file. {type(error).__name__}: {error}")
+            problem = f"Unable to write error to file. {type(error).__name__}: {error}"
+            warnings.warn(problem, stacklevel=3)  # who had an exception recorded
 
     def record_exception(self, e: BaseException) -> None:
         """Write the exception to the error file as JSON, with its traceback and the time.
@@ -146,7 +148,3 @@ def _data_of(error_file: str) -> dict[str, Any]:
 
 def _content(found: ErrorRecord) -> str:
     return json.dumps(found.data, indent=2) if found.problem is None else f"({found.problem})"
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=3)  # the caller of the handler's method
