@@ -17,6 +17,16 @@ from __future__ import annotations
 from pickle import PicklingError
 from typing import ClassVar
 
+__all__ = [
+    "GuardianLostError",
+    "NotPicklableError",
+    "ProcessionError",
+    "ProgramNotExecutableError",
+    "ProgramNotFoundError",
+    "StartError",
+    "UsageError",
+]
+
 
 class ProcessionError(Exception):
     """The base of every exception that procession raises for a reason of its own."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession.multiprocessing.logs_specs import LogsSpecs
 
-__all__ = ["PContext"]
+__all__ = ["PContext", "require_all_ranks"]
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from procession._loop.gang import Gang, Worker
 
+__all__ = ["Failures", "explain"]
+
 Failures = dict[int, ProcessFailure]
 
 

@@ -12,6 +12,8 @@ from procession.multiprocessing.subprocess_handler import SubprocessHandler
 if TYPE_CHECKING:
     from procession._loop.gang import Gang, Worker
 
+__all__ = ["GuardedHandler", "GuardedProcess"]
+
 
 class GuardedProcess:
     """A worker's process as ``subprocess.Popen`` shows one; its guardian reaps it."""

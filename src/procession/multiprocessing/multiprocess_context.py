@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.supervision import Supervision
     from procession.numa.binding import NumaOptions
 
-__all__ = ["MultiprocessContext"]
+__all__ = ["MultiprocessContext", "interpreter_flags"]
 
 _BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "spawned.py"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from procession.errors import NotPicklableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+__all__ = ["FIRST_HANDED_OVER", "Payload", "refuse_recursion"]
 
 FIRST_HANDED_OVER = 6  # the worker's fds: 0-2 std, 3 payload, 4 result, 5 resource tracker
 _LENGTH = 8  # bytes, as in _worker/function.py
@@ -164,5 +165,7 @@ def _picklable(value: Any) -> bool:
 def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("procession-payload")
-    with tempfile.TemporaryFile() as file:
+    from tempfile import TemporaryFile
+
+    with TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from procession._loop.gang import Gang
 
+__all__ = ["ReturnPipes"]
+
 _LENGTH = 8  # bytes, as in _worker/function.py
 _CHUNK = 1 << 20
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from typing import TextIO
 
+__all__ = ["flush_own", "open_streams"]
+
 # Appending makes each write land whole at the end, whoever else holds the file (open(2), O_APPEND);
 # emptying happens once, here.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.supervision import Supervision
     from procession.numa.binding import NumaOptions
 
-__all__ = ["SubprocessContext"]
+__all__ = ["SubprocessContext", "programs", "refuse_unspeakable"]
 
 
 class SubprocessContext(PContext):

@@ -39,7 +39,7 @@ class ChildFailedError(Exception):
         super().__init__(self.format_msg())
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.failures, self.stopped)
+        return type(self), (self.name, self.failures, self.stopped), self.__dict__
 
     def get_first_failure(self) -> tuple[int, ProcessFailure]:
         """The root cause: the global rank and failure that is the earliest, of equals the first given."""
