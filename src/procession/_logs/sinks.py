@@ -1,0 +1,295 @@
+"""Where a view goes: the process's own console, a file, or any text stream.
+
+A sink gathers what several streams have to say and hands it on in one piece. It knows whether it
+stands inside a line and whose, so that no prefix gets into a line and no two streams share one. One
+file has one sink, whoever writes to it: standard output and standard error that lead to the same
+terminal stand inside the same line.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from procession._logs.lines import LineAssembler, payload_after
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+logger = logging.getLogger(__name__)
+
+# After POLLOUT a pipe takes this much at once, never tears it, and does not block (pipe(7)).
+_PIECE = select.PIPE_BUF
+_READER_GONE = {errno.EPIPE, errno.EBADF, errno.EIO, errno.ENXIO, errno.ECONNRESET}
+
+
+class Sink:
+    """The gathering half of a sink; how it is handed on is the subclass's `write`.
+
+    The tail thread owns it; `stalled_for` and `unwritten` are for the thread that waits for it.
+
+    Args:
+        key: Equal for two sinks that lead to the same place.
+        console: True for the process's standard output or error, which others write to as well:
+            the view leaves it at a line's beginning.
+        terminal: True where a person may wait for the rest of an unfinished line.
+    """
+
+    # True if `write` may wait in the kernel and touches nothing a forked child needs whole.
+    waits_in_kernel = False
+
+    def __init__(self, key: Hashable, *, console: bool, terminal: bool) -> None:
+        self.key = key
+        self.terminal = terminal
+        self.closed = False  # takes nothing more
+        self.blocked = False  # the last `write` has left bytes here
+        self.size = 0  # of what is here, in bytes
+        self._console = console
+        self._waited_from: float | None = None
+        self._holder: LineAssembler | None = None
+        self._gathered: list[tuple[LineAssembler | None, bytes]] = []
+        self._begins_line = True
+
+    def put(self, owner: LineAssembler, text: bytes) -> None:
+        """Gather a piece of one stream: whole lines, or the part of a line that there is."""
+        if not text:
+            return
+        if self._holder is not owner:
+            self.end_line()
+        self._gather(owner, text)
+        self._holder = None if text.endswith(b"\n") else owner
+
+    def end_line(self, owner: LineAssembler | None = None) -> None:
+        """End the line in which the sink stands, if it does (and if it is ``owner``'s)."""
+        if self._holder is not None and (owner is None or owner is self._holder):
+            self._holder.interrupt()
+            self._holder = None
+            self._gather(None, b"\n")
+
+    def finish(self) -> None:
+        """Nothing more comes from this view: leave a console at a line's beginning."""
+        if self._console:
+            self.end_line()
+
+    def unwritten(self) -> dict[LineAssembler, int]:
+        """How many bytes of each stream have been gathered and not handed on."""
+        return _payloads(self._gathered, 0, at_line_start=self._begins_line)
+
+    def write(self) -> bool:
+        """Hand on what is gathered; True once nothing is left."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of what the sink has opened itself."""
+
+    def stalled_for(self, now: float) -> float:
+        """How long somebody has waited, beginning now, while nothing of what is here was taken."""
+        if self._waited_from is None:
+            self._waited_from = now
+        return now - self._waited_from if self.size else 0.0
+
+    def end_wait(self) -> None:
+        """Nobody waits any more."""
+        self._waited_from = None
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for while the sink is blocked."""
+        raise NotImplementedError
+
+    def _has_taken(self, count: int) -> None:
+        self.size -= count
+        if self._waited_from is not None:
+            self._waited_from = time.monotonic()
+
+    def _gather(self, owner: LineAssembler | None, text: bytes) -> None:
+        if not self.closed:
+            self._gathered.append((owner, text))
+            self.size += len(text)
+
+    def _end(self, reason: OSError | ValueError | None = None) -> None:
+        """The place takes nothing more; that ends the view and nothing else."""
+        if isinstance(reason, OSError) and reason.errno not in _READER_GONE:
+            logger.warning("the view of the logs ends, the logs go on: %s", reason)
+        self.closed = True
+        self._gathered.clear()
+        self.size = 0
+
+
+class FileSink(Sink):
+    """A descriptor, written to as bytes: never non-blocking, for other processes share it.
+
+    It writes after POLLOUT only: to pipes and terminals whole lines in pieces of at most PIPE_BUF
+    bytes, which then neither block nor mix with the bytes of other writers.
+
+    Args:
+        fd: The descriptor.
+        console: As for `Sink`.
+        owned: True if `close` shall close it.
+        inside_line: True if what the file holds already ends inside a line.
+    """
+
+    waits_in_kernel = True
+
+    def __init__(
+        self, fd: int, *, console: bool, owned: bool = False, inside_line: bool = False
+    ) -> None:
+        status = os.fstat(fd)
+        key = (status.st_dev, status.st_ino)
+        super().__init__(key, console=console, terminal=os.isatty(fd))
+        self._fd = fd
+        self._owned = owned
+        self._holder = LineAssembler() if inside_line else None
+        self._whole = stat.S_ISREG(status.st_mode)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._flying: list[tuple[LineAssembler | None, bytes]] = []
+        self._data = b""
+        self._sent = 0
+
+    def ready(self) -> bool:
+        """True if the descriptor takes bytes now; a closed one takes the error."""
+        return bool(self._poll.poll(0))
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for while the sink is blocked."""
+        return self._fd
+
+    def write(self) -> bool:
+        """Hand on what is gathered as far as the file takes it at once; True if it took all."""
+        try:
+            while self._take_off():
+                if not self.ready():
+                    return False
+                sent = os.write(self._fd, self._next_piece())
+                self._sent += sent
+                self._has_taken(sent)
+        except BlockingIOError:  # another process has made the shared console non-blocking
+            return False
+        except OSError as error:
+            self._end(error)
+        return True
+
+    def unwritten(self) -> dict[LineAssembler, int]:
+        """How many bytes of each stream have been gathered and not handed on."""
+        parts = self._flying + self._gathered
+        return _payloads(parts, self._sent, at_line_start=self._begins_line)
+
+    def close(self) -> None:
+        """Close the descriptor if the sink has opened it."""
+        if self._owned:
+            os.close(self._fd)
+
+    def _take_off(self) -> bool:
+        """Make sure that bytes are on their way, in one piece; False if there are none."""
+        if self._sent == len(self._data):
+            self._begins_line = self._data.endswith(b"\n") if self._data else self._begins_line
+            self._flying, self._gathered = self._gathered, []
+            self._data, self._sent = b"".join([text for _, text in self._flying]), 0
+        return bool(self._data)
+
+    def _next_piece(self) -> memoryview | bytes:
+        start, end = self._sent, len(self._data)
+        if end - start > _PIECE and not self._whole:
+            limit = start + _PIECE
+            end = self._data.rfind(b"\n", start, limit) + 1 or limit
+        return memoryview(self._data)[start:end]
+
+    def _end(self, reason: OSError | ValueError | None = None) -> None:
+        super()._end(reason)
+        self._flying, self._data, self._sent = [], b"", 0
+
+
+class TextSink(Sink):
+    """Any other text stream: decoded with replacement, written and flushed by the tail thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        console = stream is sys.stdout or stream is sys.stderr
+        super().__init__(("stream", id(stream)), console=console, terminal=False)
+        self._stream = stream
+
+    def write(self) -> bool:
+        """Hand on what is gathered. It takes as long as the stream takes."""
+        text = b"".join([text for _, text in self._gathered]).decode(errors="replace")
+        try:
+            self._write_text(text)
+            getattr(self._stream, "flush", _nothing)()
+        except (OSError, ValueError) as error:  # ValueError: the stream has been closed
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 - foreign code, and other views share this thread
+            logger.warning("the view of the logs ends, the logs go on: %r", error)
+            self._end()
+        self._gathered.clear()
+        self._begins_line = not text or text.endswith("\n")
+        self._has_taken(self.size)
+        return True
+
+    def _write_text(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError as error:
+            self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+
+
+def open_sink(dst: TextIO | str) -> Sink:
+    """Make the sink that fits a destination.
+
+    Args:
+        dst: The process's standard output or error (a text stream on descriptor 1 or 2), any other
+            text stream, or the path of a file to append to.
+
+    Raises:
+        OSError: The path cannot be opened.
+    """
+    if isinstance(dst, str):
+        return _open_path(dst)
+    if (fd := _console_descriptor(dst)) is None:
+        return TextSink(dst)
+    sink = FileSink(fd, console=True)
+    if sink.ready():
+        dst.flush()  # what the caller has printed so far comes first
+    return sink
+
+
+def _console_descriptor(stream: TextIO) -> int | None:
+    try:
+        fd = stream.fileno()
+        os.fstat(fd)
+    except (OSError, ValueError, AttributeError):  # no descriptor, a closed one, no such method
+        return None
+    return fd if fd in {1, 2} else None
+
+
+def _open_path(path: str) -> FileSink:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
+    fd = os.open(path, flags, 0o666)
+    return FileSink(fd, console=False, owned=True, inside_line=_ends_inside_line(fd))
+
+
+def _ends_inside_line(fd: int) -> bool:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return False
+    return os.pread(fd, 1, status.st_size - 1) != b"\n"
+
+
+def _payloads(
+    parts: list[tuple[LineAssembler | None, bytes]], cut: int, *, at_line_start: bool
+) -> dict[LineAssembler, int]:
+    sizes: dict[LineAssembler, int] = {}
+    for owner, text in parts:
+        if owner is not None and cut < len(text):
+            after = payload_after(text, max(0, cut), len(owner.prefix), at_line_start=at_line_start)
+            sizes[owner] = sizes.get(owner, 0) + after
+        cut -= len(text)
+        at_line_start = text.endswith(b"\n")
+    return sizes
+
+
+def _nothing() -> None:
+    pass

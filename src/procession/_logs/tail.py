@@ -1,0 +1,149 @@
+"""The tail of a process: one thread and one inotify instance, however many files are shown.
+
+`_service` is the only state in this package that belongs to the process rather than to an object
+somebody holds: the running pump, and the views it has. It is empty while nothing is tailed, and
+empty again in a forked child, where neither the thread nor the right to its descriptors exists.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from procession._logs.pump import Pump
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from procession._logs.view import View
+
+logger = logging.getLogger(__name__)
+
+# A view that is being ended waits so long for a sink that takes no byte.
+SINK_PATIENCE = 5.0
+# So long others wait for the thread while the write of a caller's text stream has it.
+_THREAD_PATIENCE = 1.0
+
+
+class TailService:
+    """Starts the tail thread with the first view and ends it with the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._views: set[View] = set()
+        self._pump: Pump | None = None
+        self._thread: threading.Thread | None = None
+
+    def show(self, view: View) -> None:
+        """Begin to show a view. Never waits for a sink."""
+        with self._lock:
+            if self._pump is None or self._pump.ended:
+                self._pump = Pump()
+                self._thread = threading.Thread(
+                    target=self._pump.run, name="procession-tail", daemon=True
+                )
+                self._thread.start()
+            self._views.add(view)
+            self._pump.order(partial(self._pump.admit, view))
+
+    def finish(self, view: View) -> dict[str, int]:
+        """Show all that a view's files hold now, end it, and return what had to be skipped.
+
+        Nothing is skipped but where the sink has taken no byte for `SINK_PATIENCE` seconds.
+
+        Returns:
+            Path and number of bytes not shown, for the files where there are any.
+        """
+        pump = self._pump
+        if pump is None or view not in self._views:  # finished already, or shown by a forked parent
+            return {}
+        pump.order(partial(pump.drain, view))
+        skipped = {} if _drained(view, pump) else _give_up(view, pump)
+        self._release(view, pump)
+        return skipped
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Keep the tail from changing anything: no lock of its, or of a text stream, is held."""
+        with self._lock:
+            if self._pump is None:
+                yield
+                return
+            with self._pump.paused(_THREAD_PATIENCE):
+                yield
+
+    def begin_empty(self) -> None:
+        """In a forked child: drop the parent's tail."""
+        if self._pump is not None:
+            self._pump.forget()
+        self._lock = threading.Lock()
+        self._views = set()
+        self._pump = self._thread = None
+
+    def _release(self, view: View, pump: Pump) -> None:
+        with self._lock:
+            self._views.discard(view)
+            if self._views or self._pump is not pump:
+                return
+            thread, self._pump, self._thread = self._thread, None, None
+            pump.order(pump.end)
+        if thread is not None and view.drained.is_set():
+            thread.join(_THREAD_PATIENCE)
+
+
+def _drained(view: View, pump: Pump) -> bool:
+    """Wait until a view has been shown; False if a sink keeps it from that."""
+    while (left := SINK_PATIENCE - _stalled_for(view, pump)) > 0 and not pump.ended:
+        if view.drained.wait(left):
+            break
+    return view.drained.is_set()
+
+
+def _stalled_for(view: View, pump: Pump) -> float:
+    # Another view's text stream may have the thread, and so keep this view waiting too.
+    return (pump.writing or view.sink).stalled_for(time.monotonic())
+
+
+def _give_up(view: View, pump: Pump) -> dict[str, int]:
+    with pump.paused(_THREAD_PATIENCE):
+        skipped = view.skipped()
+        pump.order(partial(pump.abandon, view))
+    view.drained.wait(_THREAD_PATIENCE)
+    if _takes_bytes(2):  # where warnings go as a rule; it may be the very console that is blocked
+        for path, count in skipped.items():
+            logger.warning(
+                "%d bytes of %s were not shown: no byte was taken for %g s",
+                *(count, path, SINK_PATIENCE),
+            )
+    return skipped
+
+
+def _takes_bytes(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+_service = TailService()
+show = _service.show
+finish = _service.finish
+
+
+@contextmanager
+def fork_guard() -> Iterator[None]:
+    """Hold the tail's locks across an ``os.fork()`` of the caller.
+
+    So that the child inherits no text stream whose lock the tail thread holds, and no half-opened
+    file. In the child the tail is empty, and usable. Waits a second at most.
+    """
+    with _service.still():
+        yield
+
+
+os.register_at_fork(after_in_child=_service.begin_empty)

@@ -1,0 +1,124 @@
+"""Log files shown as they grow: each line once, whole, behind one prefix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from procession._logs import tail
+from procession._logs.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+__all__ = ["TailLog", "tail_logfile"]
+
+
+def _every_line(_: str) -> bool:
+    return True
+
+
+def tail_logfile(
+    header: str,
+    file: str,
+    dst: TextIO,
+    finished: Event,
+    interval_sec: float,
+    log_line_filter: Callable[[str], bool] | None = None,
+) -> None:
+    """Show one file until ``finished`` is set and its end has been reached.
+
+    Args:
+        header: What stands before each line.
+        file: The path; the file may come later.
+        dst: A text stream, or the path of a file to append to.
+        finished: Set by another thread once nothing more is written.
+        interval_sec: Seconds between two looks at a file that cannot be watched.
+        log_line_filter: True for the lines to show; None shows all.
+
+    Raises:
+        OSError: ``dst`` is a path that cannot be opened.
+    """
+    view = View([(file, header)], dst, interval=interval_sec, keep=log_line_filter)
+    tail.show(view)
+    try:
+        finished.wait()
+    finally:
+        tail.finish(view)
+
+
+class TailLog:
+    r"""Shows log files, from their beginning, while others write to them.
+
+    The files need not exist yet. Lines come out whole, those of one file in their order, each
+    behind ``[{name}{idx}]:``. All files of all ``TailLog`` of a process share one thread.
+
+    Example::
+
+        log_files = {0: "/tmp/0_stdout.log", 1: "/tmp/1_stdout.log"}
+        tailer = TailLog("trainer", log_files, sys.stdout).start()
+        run_trainers()  # they write to these files
+        tailer.stop()
+
+    Args:
+        name: Name of the prefix.
+        log_files: Path of each file, by local rank.
+        dst: ``sys.stdout``, ``sys.stderr``, any other text stream, or the path of a file to append
+            to. None shows nothing.
+        log_line_prefixes: Prefixes that replace the usual one, by local rank.
+        interval_sec: Seconds between two looks at files that cannot be watched (no inotify).
+        log_line_filter: True for the lines to show. It gets the line with its ``\n``, without the
+            prefix, and runs on the thread that all share: it should be quick.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        log_files: dict[int, str],
+        dst: TextIO | str | None,
+        log_line_prefixes: dict[int, str] | None = None,
+        interval_sec: float = 0.1,
+        log_line_filter: Callable[[str], bool] = _every_line,
+    ) -> None:
+        prefixes = log_line_prefixes or {}
+        self._files = [
+            (file, prefixes.get(rank, f"[{name}{rank}]:")) for rank, file in log_files.items()
+        ]
+        self._dst = dst
+        self._interval_sec = interval_sec
+        self._keep = None if log_line_filter is _every_line else log_line_filter
+        self._view: View | None = None
+        self._stopped = False
+        self._skipped: dict[str, int] = {}
+
+    def start(self) -> TailLog:
+        """Begin to show the files, and return at once.
+
+        Raises:
+            OSError: ``dst`` is a path that cannot be opened.
+            RuntimeError: It has been stopped before.
+        """
+        if self._stopped:
+            raise RuntimeError("a TailLog that has been stopped cannot be started: make a new one")
+        if self._view is None and self._files and self._dst is not None:
+            self._view = View(self._files, self._dst, interval=self._interval_sec, keep=self._keep)
+            tail.show(self._view)
+        return self
+
+    def stop(self) -> None:
+        """Show all that the files hold now, also a last line without its end, and then no more.
+
+        Where ``dst`` takes no byte for 5 s, the rest is skipped and a warning says how much.
+        """
+        if self._view is not None:
+            self._skipped |= tail.finish(self._view)
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        """Return True once `stop` has returned."""
+        return self._stopped
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """For each file that `stop` could not show to its end, the number of bytes not shown."""
+        return dict(self._skipped)
