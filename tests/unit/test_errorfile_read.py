@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,10 @@ NOT_USABLE = {
     "two objects": ('{"message": "a"}{}', "not JSON: Extra data: line 1 column 17 (char 16)"),
     "zeros": (b"\0" * 4096, "not JSON: Expecting value: line 1 column 1 (char 0)"),
     "binary": (bytes(range(128, 256)), "not JSON: Expecting value: line 1 column 1 (char 0)"),
-    "UTF-16": ('{"message": "a"}'.encode("utf-16"), "not JSON: Expecting value: line 1 column 1 (char 0)"),
+    "UTF-16": (
+        '{"message": "a"}'.encode("utf-16"),
+        "not JSON: Expecting value: line 1 column 1 (char 0)",
+    ),
     "array": ("[1, 2]", "not an object"),
     "string": ('"oops"', "not an object"),
     "null": ("null", "not an object"),
@@ -137,7 +141,9 @@ def test_an_integer_of_too_many_digits(error_json: Path) -> None:
     ],
     ids=repr,
 )
-def test_wrong_types_beside_the_message_cost_only_themselves(extra: object, error_json: Path) -> None:
+def test_wrong_types_beside_the_message_cost_only_themselves(
+    extra: object, error_json: Path
+) -> None:
     record = read_text(error_json, json.dumps({"message": {"message": "E: x", "extraInfo": extra}}))
     assert summary(record.message) == "E: x"
     assert record.problem is None
@@ -227,7 +233,7 @@ def test_permission_denied(error_json: Path) -> None:
 
 
 def test_a_path_that_cannot_be() -> None:
-    assert read(Path("a\0b")).problem == "unreadable: embedded null byte"
+    assert re.fullmatch("unreadable: .*embedded null .*", read(Path("a\0b")).problem or "")
 
 
 def test_a_huge_file_is_not_read(error_json: Path) -> None:
@@ -255,15 +261,21 @@ def test_no_descriptor_is_left(error_json: Path) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["timestamp", "timestamp_ns", "monotonic_ns", "py_callstack", "exception_type"])
+KEYS = st.sampled_from(
+    ["timestamp", "timestamp_ns", "monotonic_ns", "py_callstack", "exception_type"]
+)
 EXTRA = JSON | st.dictionaries(KEYS, JSON)
 MESSAGE = JSON | st.fixed_dictionaries({}, optional={"message": JSON, "extraInfo": EXTRA})
 
 
-@given(st.fixed_dictionaries({"message": MESSAGE}) | st.dictionaries(st.text(max_size=8), JSON), EXTRA)
+@given(
+    st.fixed_dictionaries({"message": MESSAGE}) | st.dictionaries(st.text(max_size=8), JSON), EXTRA
+)
 def test_whatever_the_object_the_record_has_its_types(data: dict[str, Any], beside: object) -> None:
     record = interpret(data | (beside if isinstance(beside, dict) else {}), 10**18)
     assert isinstance(record.message, (str, dict))

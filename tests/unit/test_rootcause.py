@@ -72,7 +72,12 @@ HISTORIES = {
         [0, 1],
         [],
     ),
-    "a stamp of 0 is not believed": ([death(0, 10, raised=9), death(1, 12, raised=0)], 14, [0, 1], []),
+    "a stamp of 0 is not believed": (
+        [death(0, 10, raised=9), death(1, 12, raised=0)],
+        14,
+        [0, 1],
+        [],
+    ),
     "seen dead at the moment of our signal: not ours": ([death(0, 12), death(1, 13)], 12, [0], [1]),
     "we ended all (a signal to the launcher)": (
         [death(0, 10, SIGTERM), death(1, 11, 1)],
@@ -107,7 +112,9 @@ DEATHS = st.lists(
 
 
 @given(DEATHS, st.none() | TIMES)
-def test_every_bad_death_is_told_once_and_no_good_one(deaths: list[Death], first: int | None) -> None:
+def test_every_bad_death_is_told_once_and_no_good_one(
+    deaths: list[Death], first: int | None
+) -> None:
     verdict = judge(deaths, first)
     told = sorted(d.local_rank for d in (*verdict.failures, *verdict.stopped))
     assert told == sorted(d.local_rank for d in deaths if d.exitcode != 0)

@@ -49,7 +49,9 @@ def test_twenty_lines_by_default(log: Path) -> None:
     ("limit", "expected"),
     [(9, ("aaa", "bbb")), (8, ("aaa", "bbb")), (7, ("bbb",)), (4, ("bbb",)), (3, ("bb",)), (1, ())],
 )
-def test_only_whole_lines_within_the_limit(log: Path, limit: int, expected: tuple[str, ...]) -> None:
+def test_only_whole_lines_within_the_limit(
+    log: Path, limit: int, expected: tuple[str, ...]
+) -> None:
     log.write_bytes(b"x\naaa\nbbb\n")
     assert last_lines(str(log), limit=limit) == expected
 

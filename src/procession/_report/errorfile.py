@@ -118,13 +118,11 @@ def _read(path: str) -> tuple[str, int]:
     """The file's text and its time of last write."""
     try:
         with regular_file(path) as file:
-            content = file.read(0, LIMIT + 1)
-            size, mtime_ns = max(file.size, len(content)), file.mtime_ns
+            if file.size > LIMIT:
+                raise _UnusableError(f"too large ({file.size / 2**20:.1f} MiB)")
+            return file.read(0, LIMIT).decode("utf-8-sig", "replace").strip(), file.mtime_ns
     except NotARegularFileError:
         raise _UnusableError("not a regular file") from None
-    if size > LIMIT:
-        raise _UnusableError(f"too large ({size / 2**20:.1f} MiB)")
-    return content.decode("utf-8-sig", "replace").strip(), mtime_ns
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -54,17 +54,16 @@ def render_report(report: ReportView, boarder: str = "=", section: str = "-") ->
 
 
 def _stopped(stopped: Sequence[FailureView]) -> list[str]:
-    """Who was ended by us, and of what; the most frequent end first."""
+    """Who was ended by us, one line for each kind of end, the most frequent first."""
     ends: dict[int, list[int]] = {}
     for view in stopped:
         ends.setdefault(view.exitcode, []).append(view.rank)
     by_count = sorted(ends.items(), key=lambda end: -len(end[1]))
-    words = [" stopped by procession"] + [""] * len(ends)
-    texts = [
-        f"{ranks_text(ranks)}{word} ({exit_name(code)})"
-        for (code, ranks), word in zip(by_count, words, strict=False)
+    return [
+        line
+        for code, ranks in by_count
+        for line in _wrapped(f"{ranks_text(ranks)} stopped by procession ({exit_name(code)})")
     ]
-    return _wrapped(", ".join(texts))
 
 
 def _others(groups: Sequence[Group]) -> list[str]:
@@ -82,8 +81,8 @@ def _like_root(group: Group) -> list[str]:
     root, *rest = group.members
     if not rest:
         return []
-    same = "the same error as" if group.identical else "but for numbers the same error as"
-    return _wrapped(f"{_who(rest)}, {_after(rest[0], root)}: {same} the root cause")
+    numbers = "" if group.identical else " but for numbers"
+    return _wrapped(f"{_who(rest)}, {_after(rest[0], root)}: the same error{numbers}")
 
 
 def _other(group: Group, root: FailureView) -> list[str]:

@@ -83,6 +83,4 @@ def ranks_text(ranks: Iterable[int]) -> str:
 
 
 def _run(first: int, last: int) -> str:
-    if first == last:
-        return str(first)
-    return f"{first}, {last}" if last == first + 1 else f"{first}-{last}"
+    return str(first) if first == last else f"{first}-{last}"
