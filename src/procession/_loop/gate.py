@@ -46,7 +46,7 @@ class SignalGate:
         ``terminating`` wins over ``forwarded``. Outside the main thread Python allows no handlers:
         nothing is installed there.
         """
-        if threading.current_thread() is not threading.main_thread():
+        if not _in_main_thread():
             return
         actions = {
             **dict.fromkeys(forwarded, self._forward),
@@ -57,9 +57,16 @@ class SignalGate:
                 self._traps.append(_Trap(signum, action))
 
     def restore(self) -> None:
-        """Put the old handlers back and let go of the fds."""
-        while self._traps:
-            self._traps.pop().restore()
+        """Put the old handlers back and let go of the fds.
+
+        Only the main thread can set handlers. Called from another, this makes ours pass signals on
+        to the old ones, which the next call from the main thread puts back.
+        """
+        for trap in self._traps:
+            trap.disarm()
+        if _in_main_thread():
+            while self._traps:
+                self._traps.pop().restore()
         if self.wake_fd >= 0:
             os.close(self.wake_fd)
             os.close(self._wake_end)
@@ -72,7 +79,7 @@ class SignalGate:
         An exception of the body's own goes first. In another thread than the main one nothing is
         held, because handlers do not run there.
         """
-        if threading.current_thread() is not threading.main_thread():
+        if not _in_main_thread():
             yield
             return
         self._depth += 1
@@ -100,6 +107,10 @@ class SignalGate:
         os.write(self._wake_end, b"!")
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 class _Trap:
     """One signal's handler of one gate; it steps aside for whoever set a handler over it."""
 
@@ -108,9 +119,12 @@ class _Trap:
         self._signum = signum
         self._old = signal.signal(signum, self._handle)
 
-    def restore(self) -> None:
-        """Put the old handler back, or pass signals on to it if another handler now lies on top."""
+    def disarm(self) -> None:
+        """From now on pass signals on to the old handler."""
         self._action = None
+
+    def restore(self) -> None:
+        """Put the old handler back, unless another handler has been laid on top of this one."""
         if signal.getsignal(self._signum) == self._handle:
             signal.signal(self._signum, self._below())
 

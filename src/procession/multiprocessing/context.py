@@ -74,6 +74,7 @@ class PContext(abc.ABC):
         self.error_files = destination.error_files
         self._supervision = supervision or Supervision.from_environment()
         self._run_id = self._supervision.run_id or os.urandom(8).hex()
+        self._inherited_env: dict[str, str] = {}  # the caller's, as it is at `start()`
         self._gang: Gang | None = None
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(_signal_exception, self._forward)
@@ -168,12 +169,13 @@ class PContext(abc.ABC):
     def worker_env(self, rank: int) -> dict[str, str]:
         """Return the whole environment of the worker of ``rank``."""
         added = {name: str(value) for name, value in self.envs[rank].items()}
-        return {**os.environ, **added, "PROCESSION_RUN_ID": self._run_id}
+        return {**self._inherited_env, **added, "PROCESSION_RUN_ID": self._run_id}
 
     # ---- inside
 
     def _start_gang(self) -> None:
         flush_own()
+        self._inherited_env = dict(os.environ)
         with ExitStack() as for_the_start:
             streams = open_streams(self.stdouts, self.stderrs, for_the_start)
             LEASE.take()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from procession._report.errorfile import read_error_file
 from procession._report.evidence import Evidence, last_lines
-from procession._report.rootcause import Death, judge
+from procession._report.rootcause import Death, failure_time_ns, judge
 from procession.multiprocessing.errors import ProcessFailure
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def explain(
             pid=death.pid,
             exitcode=death.exitcode,
             error_file=worker.error_file,
-            timestamp_ns=since_boot + (death.raised_ns or death.died_ns),
+            timestamp_ns=since_boot + failure_time_ns(death),
             evidence=_evidence(worker, stdouts, stderrs),
         )
 
