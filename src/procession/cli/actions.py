@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from procession.errors import UsageError
@@ -78,8 +78,9 @@ def _converted(
 ) -> Any:
     try:
         value = text if convert is None else convert(text)
-    except (ArgumentTypeError, ValueError) as error:
-        raise UsageError(f"{name}={text!r} in the environment: {error}.") from None
+    except ValueError:
+        kind = getattr(convert, "__name__", "such a value")
+        raise UsageError(f"{name}={text!r} in the environment cannot be read as {kind}.") from None
     if choices is not None and value not in choices:
         allowed = ", ".join(map(str, choices))
         raise UsageError(f"{name}={text!r} in the environment: give one of {allowed}.")

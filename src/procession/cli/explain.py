@@ -53,18 +53,19 @@ def _local(ranks: Iterable[int]) -> str:
 
 
 def _commands(plan: Plan) -> list[str]:
-    entrypoint = plan.command.entrypoint
-    first = entrypoint if isinstance(entrypoint, str) else f"{entrypoint.__qualname__}() with"
-    lines = {rank: _shell([first, *words]) for rank, words in plan.arguments().items()}
+    lines = {rank: _call(plan, words) for rank, words in plan.arguments().items()}
     if len(set(lines.values())) == 1:
         return [lines[0]]
     return [f"local rank {rank}: {line}" for rank, line in lines.items()]
 
 
-def _shell(words: list[str]) -> str:
+def _call(plan: Plan, words: tuple[str, ...]) -> str:
     from shlex import join
 
-    return join(words)
+    entrypoint = plan.command.entrypoint
+    if isinstance(entrypoint, str):
+        return join([entrypoint, *words])
+    return f"{entrypoint.__qualname__}({', '.join(map(repr, words))})"
 
 
 def _environment(plan: Plan) -> list[str]:

@@ -54,7 +54,7 @@ def candidates(ephemeral: tuple[int, int], noise: bytes) -> Iterator[int]:
     elif low > _FIRST_UNPRIVILEGED:
         first, end = _FIRST_UNPRIVILEGED, low
     elif high < 65535:
-        first, end = high + 1, 65536
+        first, end = max(high + 1, _FIRST_UNPRIVILEGED), 65536
     else:
         first, end = _FIRST_UNPRIVILEGED, 65536
     for index in range(0, len(noise) - 1, 2):

@@ -240,7 +240,7 @@ def _hold(path: str) -> int | None:
 def _missing(path: str) -> list[str]:
     """The directories of a path that are not there, outermost first."""
     missing: list[str] = []
-    while not os.path.lexists(path):
+    while path and not os.path.lexists(path):
         missing.append(path)
         path = os.path.dirname(path)
     return missing[::-1]
