@@ -33,7 +33,7 @@ def run(directory: Path, program: str, *, status: int = 0) -> Outcome:
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
         timeout=30,
@@ -199,15 +199,17 @@ os.write(1, b"after\\n")
     assert lines(tmp_path / "nested") == ["nested"]
 
 
-def test_what_a_replaced_stream_held_back_stays_outside(tmp_path: Path) -> None:
+def test_the_original_of_a_replaced_stream_turns_too(tmp_path: Path) -> None:
     program = """
     print("before")
-    original, sys.stdout = sys.stdout, io.StringIO()
-    with redirect_stdout("log"): print("inside")
-    sys.stdout = original
+    sys.stdout = io.StringIO()
+    with redirect_stdout("log"):
+        print("inside")
+        sys.__stdout__.write("direct\\n")
+    sys.__stdout__.write("after\\n")
     """
-    assert run(tmp_path, program).stdout == ["before"]
-    assert lines(tmp_path / "log") == ["inside"]
+    assert run(tmp_path, program).stdout == ["before", "after"]
+    assert sorted(lines(tmp_path / "log")) == ["direct", "inside"]
 
 
 def test_a_stream_on_another_fd_is_redirected_with_the_real_one(tmp_path: Path) -> None:
@@ -266,10 +268,8 @@ def test_a_full_disk_is_told_and_the_stream_put_back(tmp_path: Path) -> None:
     assert run(tmp_path, program).stdout == ["No space left on device"]
 
 
-def test_nothing_is_loaded_before_it_is_used(tmp_path: Path) -> None:
-    program = """
-    import subprocess
-    code = "import procession.multiprocessing.redirects, sys; print('ctypes' in sys.modules)"
-    print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout, end="")
-    """
-    assert run(tmp_path, program).stdout == ["False"]
+def test_nothing_is_loaded_before_it_is_used() -> None:
+    path = SOURCE / "procession/multiprocessing/redirects.py"
+    code = f"import runpy, sys; runpy.run_path({str(path)!r}); print('ctypes' in sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"False\n"

@@ -322,6 +322,7 @@ def test_a_group_with_notes(program: Program) -> None:
 LEFT_TO_PYTHON = {
     "not utf-8": (b"x = 1\ns = '\xe4'\n", 1, b"Non-UTF-8 code starting with '\\xe4'"),
     "unknown encoding": (b"# coding: nope\n", 1, b"nope"),
+    "holds a NUL": (b"x = 1\ny = '\0'\n", 1, b""),
     "cookie against mark": (b"\xef\xbb\xbf# coding: latin-1\n", 1, b"encoding problem"),
 }
 
@@ -391,6 +392,11 @@ def test_where_a_script_may_be(program: Program, name: str, end: str) -> None:
     assert (program.error() is not None) == bool(end)
 
 
+def test_here(program: Program) -> None:
+    program.add("app/__main__.py", NAMESPACE)
+    program.same(".", cwd=program.directory / "app")
+
+
 def test_a_neighbour_is_found_and_ours_is_not(program: Program) -> None:
     program.add("sub/neighbour.py", "print('hello', __name__)")
     program.add("sub/script.py", "import neighbour\nimport errorfile")
@@ -455,7 +461,12 @@ def test_a_directory_that_is_gone(program: Program) -> None:
     line = f"mkdir {gone}; cd {gone}; rmdir {gone}; exec {sys.executable}"
     outcomes = {
         argv: [
-            subprocess.run(["sh", "-c", f"{line} {boot} {argv}"], capture_output=True, check=False)
+            subprocess.run(
+                ["sh", "-c", f"{line} {boot} {argv}"],
+                env=ENVIRONMENT,
+                capture_output=True,
+                check=False,
+            )
             for boot in ("", BOOTSTRAP)
         ]
         for argv in (str(script), "script.py", "-m script")
@@ -556,6 +567,14 @@ def test_a_crash_shows_its_stack(program: Program) -> None:
     assert b"in deep" in stderr
 
 
+def test_a_stack_dump_that_the_user_has_set_up_stays(program: Program) -> None:
+    program.add("sitecustomize.py", "import faulthandler\nfaulthandler.enable(open('dump', 'w'))")
+    program.add("script.py", "import os\nos.abort()")
+    _, _, stderr = program.same("script.py", env={"PYTHONPATH": str(program.directory)})
+    assert stderr == b""
+    assert "Aborted" in (program.directory / "dump").read_text()
+
+
 def test_a_script_may_switch_the_stack_dump_off(program: Program) -> None:
     program.add("script.py", "import faulthandler, os\nfaulthandler.disable()\nos.abort()")
     program.same("script.py")
@@ -566,7 +585,13 @@ def test_closed_streams(program: Program, closed: str) -> None:
     program.add("script.py", "print('x')\nraise ValueError('y')")
     commands = [f"{sys.executable} {boot} script.py {closed}" for boot in ("", BOOTSTRAP)]
     plain, booted = (
-        subprocess.run(["sh", "-c", c], cwd=program.directory, capture_output=True, check=False)
+        subprocess.run(
+            ["sh", "-c", c],
+            cwd=program.directory,
+            env=ENVIRONMENT,
+            capture_output=True,
+            check=False,
+        )
         for c in commands
     )
     assert (booted.returncode, booted.stdout, booted.stderr) == (

@@ -202,8 +202,13 @@ def test_write_heeds_the_umask(path: str) -> None:
 
 
 def test_write_leaves_a_device_a_device() -> None:
-    errorfile.write(os.devnull, {"message": "x"})
-    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    master, slave = os.openpty()  # nobody can replace one of these, not even root by mistake
+    try:
+        errorfile.write(os.ttyname(slave), {"message": "x"})
+        assert os.read(master, 100) == b'{"message": "x"}'
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_write_to_a_pipe_goes_to_its_reader(path: str) -> None:
@@ -320,11 +325,9 @@ def test_record_is_silent_without_a_path(capfd: pytest.CaptureFixture[str]) -> N
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    "bad", ["/gone/error.json", "/", "/tmp/\0", "/dev/full", "/tmp/" + "x" * 300]
-)
-def test_record_never_raises(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
-    errorfile.record(ValueError("x"), bad)
+@pytest.mark.parametrize("bad", ["gone/error.json", "", "\0", "x" * 300])
+def test_record_never_raises(bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    errorfile.record(ValueError("x"), f"{tmp_path}/{bad}")
     told = capsys.readouterr().err
     assert told.startswith("procession: the exception could not be written to ")
     assert told.count("\n") == 1
