@@ -21,7 +21,7 @@ def nothing_left() -> Iterator[None]:
 
 def _inventory() -> dict[str, set[str]]:
     return {
-        "processes": {_describe(pid) for pid in _children()},
+        "processes": {_describe(pid) for pid in _children()} - {""},
         "fds": {f"{fd} -> {target}" for fd, target in _fds()},
         "threads": {f"{t.name} {t.ident}" for t in threading.enumerate()},
     }

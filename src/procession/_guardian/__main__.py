@@ -45,5 +45,6 @@ def main(kind: str) -> None:
     Warden(Channel(lean.socket(fileno=CHANNEL_FD)), _starter(kind, ignored)).run()
 
 
-main(sys.argv[1])
-os._exit(0)
+if __name__ == "__main__":
+    main(sys.argv[1])
+    os._exit(0)

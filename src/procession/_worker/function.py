@@ -28,7 +28,28 @@ def work_from_payload(_rank: int, fds: Sequence[int]) -> int:
 
 def run_payload(payload_fd: int, result_fd: int, tracker_fd: int) -> None:
     """Be the interpreter that the launcher described, then call the function."""
+    speak_through(1, "stdout")
     guarded(lambda: _load_and_call(payload_fd, result_fd, tracker_fd))
+
+
+def speak_through(fd: int, name: str) -> None:
+    """Make ``sys.<name>`` write to ``fd``, a log file, by whole lines.
+
+    A fork of a notebook or of a test run finds an object there that leads elsewhere.
+    """
+    stream = getattr(sys, name)
+    if not _leads_to(stream, fd):
+        stream = open(fd, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115 - for good
+        setattr(sys, name, stream)
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(line_buffering=True)
+
+
+def _leads_to(stream: Any, fd: int) -> bool:
+    try:
+        return bool(stream.fileno() == fd)
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def run_call(fn: Callable[..., Any], args: Sequence[Any], result_fd: int) -> None:
@@ -44,7 +65,7 @@ def guarded(call: Callable[[], None]) -> None:
     """
     import faulthandler
 
-    faulthandler.enable()
+    faulthandler.enable(2)
     try:
         call()
     except SystemExit as stop:
@@ -107,18 +128,19 @@ def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:
 
 def _import_main(name: str | None, path: str | None) -> None:
     """Import the launcher's main module as ``__mp_main__``, as multiprocessing's spawn does."""
-    if not name and not path:
-        return
-    import runpy
-    import types
-
-    module = types.ModuleType("__mp_main__")
-    if name:
-        found = runpy.run_module(name, run_name="__mp_main__", alter_sys=True)
-    else:
-        found = runpy.run_path(str(path), run_name="__mp_main__")
-    module.__dict__.update(found)
+    module = type(sys)("__mp_main__")
+    if name or path:
+        module.__dict__.update(_run_main(name, path))
+    # Also without one (a notebook): processes that the worker starts must not import our own main.
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+def _run_main(name: str | None, path: str | None) -> dict[str, Any]:
+    import runpy
+
+    if name:
+        return runpy.run_module(name, run_name="__mp_main__", alter_sys=True)
+    return runpy.run_path(str(path), run_name="__mp_main__")
 
 
 def _send(result_fd: int, value: Any) -> None:

@@ -106,9 +106,12 @@ class MultiprocessContext(PContext):
         return self._returns.values(range(self.nprocs))
 
     def _run_forked(self, rank: int, fds: Sequence[int]) -> int:
-        from procession._worker.function import as_child_process, run_call
+        from procession._worker.function import as_child_process, run_call, speak_through
 
         (result,) = fds
+        for fd, name, path in ((1, "stdout", self.stdouts[rank]), (2, "stderr", self.stderrs[rank])):
+            if path:
+                speak_through(fd, name)
         return as_child_process(lambda: run_call(self._function, self.args[rank], result))
 
     def _fork_nanny(self) -> Guardian:

@@ -1,0 +1,240 @@
+"""Functions as workers, by every start method: arguments, results, exceptions, ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession.errors import NotPicklableError
+from procession.multiprocessing import (
+    DefaultLogsSpecs,
+    PContext,
+    RunProcsResult,
+    Std,
+    Supervision,
+    start_processes,
+)
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
+
+import jobs
+
+METHODS = ["spawn", "fork", "forkserver"]
+
+
+def launch(tmp: Path, method: str, fn: Any, args: dict[int, Any]) -> PContext:
+    return start_processes(
+        name="w",
+        entrypoint=fn,
+        args=args,
+        envs={rank: {"LOCAL_RANK": str(rank)} for rank in args},
+        logs_specs=DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
+        start_method=method,
+        supervision=Supervision(shutdown_timeout=5),
+    )
+
+
+def run(tmp: Path, method: str, fn: Any, args: dict[int, Any]) -> RunProcsResult:
+    result = launch(tmp, method, fn, args).wait()
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_results_and_output(tmp_path: Path, method: str) -> None:
+    result = run(tmp_path, method, jobs.greet, {0: ("ann",), 1: ("bob",)})
+    assert result.return_values == {0: ("ann", "0", True), 1: ("bob", "1", True)}
+    assert [Path(result.stdouts[r]).read_text() for r in (0, 1)] == ["hello ann\n", "hello bob\n"]
+    assert [Path(result.stderrs[r]).read_text() for r in (0, 1)] == [
+        "careful ann\n",
+        "careful bob\n",
+    ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_large_results_of_many_ranks(tmp_path: Path, method: str) -> None:
+    result = run(tmp_path, method, jobs.big, dict.fromkeys(range(4), (5 << 20,)))
+    assert [len(value) for value in result.return_values.values()] == [5 << 20] * 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_multiprocessing_objects_as_arguments(tmp_path: Path, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    queue: Any = context.Queue()
+    simple: Any = context.SimpleQueue()
+    event, lock, value, array = (
+        context.Event(),
+        context.Lock(),
+        context.Value("i", 0),
+        context.Array("i", 2),
+    )
+    reader, writer = context.Pipe(duplex=False)
+    args = {rank: (rank, queue, simple, event, lock, value, array, writer) for rank in (0, 1)}
+    gang = launch(tmp_path, method, jobs.use_shared_things, args)
+    event.set()
+    assert sorted(queue.get(timeout=20) for _ in range(2)) == [0, 1]
+    assert sorted(simple.get() for _ in range(2)) == [0, 1]
+    assert sorted(reader.recv() for _ in range(2)) == [0, 1]
+    result = gang.wait()
+    assert result is not None
+    assert not result.is_failed()
+    assert value.value == 2
+    assert list(array) == [1, 2]
+    for end in (reader, writer, simple):
+        end.close()
+    queue.close()
+    queue.join_thread()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shared_memory_outlives_the_worker(tmp_path: Path, method: str) -> None:
+    memory = SharedMemory(create=True, size=16)
+    try:
+        assert run(tmp_path, method, jobs.write_shared, {0: (memory,)}).return_values == {0: b"*"}
+        assert memory.buf[0] == 42
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_exception(tmp_path: Path, method: str) -> None:
+    result = run(tmp_path, method, jobs.fail, {0: (0,), 1: (1,), 2: (2,)})
+    assert list(result.failures) == [1]
+    failure = result.failures[1]
+    assert failure.exitcode == 1
+    assert isinstance(failure.message, dict)
+    assert failure.message["message"] == "ValueError: boom"
+    traceback = failure.message["extraInfo"]["py_callstack"]
+    assert traceback.startswith("Traceback (most recent call last):\n  File ")
+    assert "_worker" not in traceback
+    assert Path(result.stderrs[1]).read_text() == traceback
+    assert {rank: stopped.exitcode for rank, stopped in result.stopped.items()} == {0: -15, 2: -15}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("how", "exitcode"),
+    [
+        ("exit 0", None), ("_exit 0", None), ("exit 3", 3), ("exit text", 1), ("_exit 4", 4),
+        ("interrupt", -signal.SIGINT), ("SIGKILL", -signal.SIGKILL), ("SIGSEGV", -signal.SIGSEGV),
+    ],
+)  # fmt: skip
+def test_ends(tmp_path: Path, method: str, how: str, exitcode: int | None) -> None:
+    result = run(tmp_path, method, jobs.end_by, {0: (how,)})
+    if exitcode is None:
+        assert result.return_values == {0: None}
+    else:
+        assert {rank: failure.exitcode for rank, failure in result.failures.items()} == {
+            0: exitcode
+        }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_closures_and_lambdas(tmp_path: Path, method: str) -> None:
+    offset = 40
+
+    def add(number: int) -> int:
+        return number + offset
+
+    assert run(tmp_path, method, add, {0: (2,)}).return_values == {0: 42}
+    assert run(tmp_path, method, lambda f: f(1), {0: (add,)}).return_values == {0: 41}
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_cannot_be_pickled_is_named(tmp_path: Path, method: str) -> None:
+    lock = threading.Lock()
+    with pytest.raises(
+        NotPicklableError, match=r"argument 1 of greet, of type lock, cannot be pickled"
+    ):
+        launch(tmp_path, method, jobs.greet, {0: ("ok", lock)})
+
+    def holds_a_lock() -> None:
+        lock.acquire()
+
+    with pytest.raises(NotPicklableError, match=r"the function .*holds_a_lock cannot be pickled"):
+        launch(tmp_path, method, holds_a_lock, {0: ()})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_result_that_cannot_be_pickled_is_its_ranks_failure(tmp_path: Path, method: str) -> None:
+    result = run(tmp_path, method, jobs.returns_a_lock, {0: ()})
+    assert isinstance(result.failures[0].message, dict)
+    assert "return value, of type lock, cannot be pickled" in result.failures[0].message["message"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("inner", ["spawn", "fork"])
+def test_multiprocessing_inside_a_worker(tmp_path: Path, method: str, inner: str) -> None:
+    assert run(tmp_path, method, jobs.nested, {0: (inner,)}).return_values == {0: [1, 2]}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_signals_are_as_in_a_fresh_process(tmp_path: Path, method: str) -> None:
+    old = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        result = run(tmp_path, method, jobs.dispositions, {0: ()})
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+        signal.signal(signal.SIGUSR1, old)
+    assert result.return_values == {0: (True, True, set())}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_environment(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_CALLER", "yes")
+    values = run(tmp_path, method, jobs.whole_environment, {0: ()}).return_values[0]
+    ours = {"LOCAL_RANK", "TORCHELASTIC_ERROR_FILE", "PROCESSION_RUN_ID"}
+    assert {k: v for k, v in values.items() if k not in ours | {"LC_CTYPE"}} == dict(os.environ)
+    assert ours <= set(values)
+
+
+def memory_of_the_caller() -> list[str]:
+    return NOTES
+
+
+NOTES: list[str] = []
+
+
+def test_fork_has_the_callers_memory_and_fds(tmp_path: Path) -> None:
+    NOTES.append("written before the fork")
+    reader, writer = os.pipe()
+    try:
+        assert run(tmp_path, "fork", memory_of_the_caller, {0: ()}).return_values == {0: NOTES}
+        run(tmp_path, "fork", lambda: os.write(writer, b"hello"), {0: ()})
+        assert os.read(reader, 10) == b"hello"
+        os.close(writer)
+        assert os.read(reader, 10) == b""  # the guardian has let go of its copy
+    finally:
+        os.close(reader)
+        NOTES.clear()
+
+
+def test_an_unguarded_main_is_refused_as_by_multiprocessing(tmp_path: Path) -> None:
+    import subprocess
+
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import sys\n"
+        "from procession.multiprocessing import DefaultLogsSpecs, start_processes\n"
+        "def work(): pass\n"
+        "c = start_processes('w', work, {0: ()}, {0: {}}, DefaultLogsSpecs(sys.argv[1]))\n"
+        "print(c.wait().failures[0].message['message'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "logs")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert "Put the start under 'if __name__ == \"__main__\":'" in done.stdout

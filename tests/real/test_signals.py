@@ -1,0 +1,127 @@
+"""Signals to the launcher, in the caller's code and in ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from procession.multiprocessing import (
+    DefaultLogsSpecs,
+    PContext,
+    SignalException,
+    Std,
+    Supervision,
+    start_processes,
+)
+
+QUICK = Supervision(shutdown_timeout=5)
+
+
+def launch(tmp: Path, script: str, supervision: Supervision = QUICK) -> PContext:
+    context = start_processes(
+        "w",
+        "sh",
+        dict.fromkeys(range(2), ("-c", f"{script}; echo ready; while :; do sleep 0.01; done")),
+        {0: {}, 1: {}},
+        DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
+        supervision=supervision,
+    )
+    deadline = time.monotonic() + 20
+    while not all(Path(path).read_text() for path in context.stdouts.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return context
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_put_back() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
+def test_it_is_raised_in_the_callers_code(tmp_path: Path, name: str) -> None:
+    context = launch(tmp_path, "true")
+    with pytest.raises(SignalException, match=f"Process {os.getpid()} got signal: ") as caught:
+        signal.raise_signal(getattr(signal, name))
+    assert caught.value.sigval is getattr(signal, name)
+    context.close()
+
+
+def test_it_is_raised_out_of_wait(tmp_path: Path) -> None:
+    context = launch(tmp_path, "true")
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(SignalException) as caught:
+        context.wait()
+    assert caught.value.sigval is signal.SIGTERM
+    assert all(Path(f"/proc/{pid}").exists() for pid in context.pids().values())
+    context.close(caught.value.sigval)
+    timer.join()
+
+
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As under nohup; the workers ignore it too."""
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        context = launch(tmp_path, "true")
+        signal.raise_signal(signal.SIGHUP)
+        for pid in context.pids().values():
+            os.kill(pid, signal.SIGHUP)
+        assert context.wait(0.1) is None
+        context.close()
+    finally:
+        signal.signal(signal.SIGHUP, old)
+
+
+def test_only_the_named_signals_are_handled(tmp_path: Path) -> None:
+    context = launch(tmp_path, "true", Supervision(signals_to_handle=("SIGUSR1",)))
+    with pytest.raises(SignalException):
+        signal.raise_signal(signal.SIGUSR1)
+    context.close()
+
+
+def test_a_forwarded_signal_goes_to_those_who_catch_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervision = Supervision(forward_signals=("SIGUSR1",))
+    context = launch(tmp_path, "[ $LOCAL_RANK ] || trap 'echo usr1' USR1", supervision)
+    signal.raise_signal(signal.SIGUSR1)
+    deadline = time.monotonic() + 20
+    while not all("usr1" in Path(path).read_text() for path in context.stdouts.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert caplog.text == ""
+    context.close()
+
+
+def test_a_forwarded_signal_spares_those_who_do_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = launch(tmp_path, "true", Supervision(forward_signals=("SIGUSR1",)))
+    signal.raise_signal(signal.SIGUSR1)
+    assert context.wait(0.1) is None
+    assert "SIGUSR1 was not passed on to local ranks [0, 1]: they do not catch it" in caplog.text
+    context.close()
+
+
+def test_a_second_signal_ends_the_grace_after_a_second(tmp_path: Path) -> None:
+    context = launch(tmp_path, "trap '' TERM")
+    timers = [
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGTERM)) for after in (0.3, 1.3)
+    ]
+    for timer in timers:
+        timer.start()
+    began = time.monotonic()
+    context.close(timeout=60)
+    assert 1.2 < time.monotonic() - began < 5
+    for timer in timers:
+        timer.join()
