@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def _inventory() -> dict[str, set[str]]:
 def _children() -> list[int]:
     found = []
     for tid in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{tid}/children") as file:
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{tid}/children") as file:
             found += [int(pid) for pid in file.read().split()]
     return found
 
