@@ -42,7 +42,8 @@ def test_the_default(here: Path) -> None:
     assert run.name.startswith("id_")
     assert sorted(path.name for path in run.iterdir()) == ["attempt_0", "report.json"]
     assert json.loads((run / "report.json").read_text()) == {
-        "outcome": "running",
+        "state": "running",
+        "version": 1,
         "pid": os.getpid(),
     }
     assert (here / "procession-runs" / ".gitignore").read_text() == "*\n"
@@ -93,7 +94,7 @@ def test_dev_null_makes_nothing(here: Path) -> None:
     directory = RunDirectory(os.devnull)
     directory.watch(DefaultLogsSpecs(directory.base)).reify({0: {}})
     directory.link_latest()
-    directory.write_report("{}")
+    directory.write_report({})
     directory.discard()
     directory.close()
     assert directory.path is None
@@ -194,14 +195,14 @@ def test_the_report_is_there_whole_or_not_at_all(
 ) -> None:
     directory = RunDirectory(None)
     run = claimed(directory)
-    directory.write_report("all of it\n")
-    assert (run / "report.json").read_text() == "all of it\n"
+    directory.write_report({"all": ["of it"]})
+    assert json.loads((run / "report.json").read_text()) == {"all": ["of it"]}
     assert sorted(path.name for path in run.iterdir()) == ["attempt_0", "report.json"]
     (run / "report.json").unlink()
     (run / "attempt_0" / "0").rmdir()
     (run / "attempt_0").rmdir()
     run.rmdir()
-    directory.write_report("{}")
+    directory.write_report({})
     assert capsys.readouterr().err == (
         f"procession: {run}/report.json could not be written: No such file or directory\n"
     )

@@ -7,14 +7,13 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from procession.cli.command import Command
 from procession.cli.execute import random_id, restart_line
 from procession.cli.exits import exit_status
-from procession.cli.record import Attempt, Record, ending
+from procession.cli.record import Record, message, origin
 from procession.cli.starting import start_error
 from procession.errors import (
     GuardianLostError,
@@ -38,72 +37,68 @@ def failed(*exitcodes: int) -> ChildFailedError:
 
 
 SIGNALLED = SignalException("", signal.SIGHUP)
-ENDS: list[tuple[BaseException | None, int, str, str | None]] = [
-    (None, 0, "succeeded", None),
-    (failed(42), 42, "failed", "worker"),
-    (failed(42, 1), 42, "failed", "worker"),
-    (failed(-9, 1), 137, "failed", "worker"),
-    (failed(-signal.SIGRTMAX), 128 + signal.SIGRTMAX, "failed", "worker"),
-    (SIGNALLED, 129, "signalled", "signal"),
-    (KeyboardInterrupt(), 130, "signalled", "signal"),
-    (UsageError("x"), 2, "broken", "procession"),
-    (StartError("x"), 71, "broken", "procession"),
-    (GuardianLostError("x"), 71, "broken", "procession"),
-    (ProgramNotFoundError("x"), 127, "broken", "procession"),
-    (ProgramNotExecutableError("x"), 126, "broken", "procession"),
-    (RuntimeError("x"), 70, "broken", "procession"),
+ENDS: list[tuple[BaseException | None, int, str, str]] = [
+    (None, 0, "worker", ""),
+    (failed(42), 42, "worker", ""),
+    (failed(42, 1), 42, "worker", ""),
+    (failed(-9, 1), 137, "worker", ""),
+    (failed(-signal.SIGRTMAX), 128 + signal.SIGRTMAX, "worker", ""),
+    (SIGNALLED, 129, "signal", "SIGHUP ended the run"),
+    (KeyboardInterrupt(), 130, "signal", ""),
+    (UsageError("x"), 2, "usage", "x"),
+    (StartError("x"), 71, "start", "x"),
+    (ProgramNotFoundError("x"), 127, "start", "x"),
+    (ProgramNotExecutableError("x"), 126, "start", "x"),
+    (GuardianLostError("x"), 71, "internal", "x"),
+    (RuntimeError("x"), 70, "internal", "x"),
 ]
 
 
-@pytest.mark.parametrize(("error", "status", "outcome", "origin"), ENDS)
-def test_ends(error: BaseException | None, status: int, outcome: str, origin: str | None) -> None:
-    assert exit_status(error) == status
-    assert ending(error) == (outcome, origin)
-
-
-def read(record: Record, error: BaseException | None) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(record.text(error, 9))
-    return data
+@pytest.mark.parametrize(("error", "status", "whose", "words"), ENDS)
+def test_ends(error: BaseException | None, status: int, whose: str, words: str) -> None:
+    assert (exit_status(error), origin(error), message(error)) == (status, whose, words)
+    record = Record("s.py", "id")
+    record.begin_attempt(0, 4321, 5)
+    document = json.loads(json.dumps(record.document(error, 9)))
+    told = (document["exit_code"], document["origin"], document["message"])
+    assert told == (status, whose, words)
 
 
 def test_the_record_of_two_attempts() -> None:
-    record = Record("s.py", "id", [Attempt(0, 4321, 5), Attempt(1, 4322, 7)])
-    record.attempts[0].end(
-        RunProcsResult(failures={1: failure(1, -9)}, stopped={0: failure(0, -15)}), "s.py"
-    )
-    record.attempts[1].end(RunProcsResult(return_values={0: None}), "s.py")
-    data = read(record, None)
-    assert [attempt.pop("failures") for attempt in data["attempts"]][1] == []
-    assert [view["exitcode"] for view in data["attempts"][0].pop("stopped")] == [-15]
-    assert data["attempts"][1].pop("stopped") == []
-    assert data == {
-        "outcome": "succeeded",
-        "origin": None,
+    record = Record("s.py", "id")
+    first = record.begin_attempt(0, 4321, 5)
+    first.end(RunProcsResult(failures={1: failure(1, -9)}, stopped={0: failure(0, -15)}))
+    record.begin_attempt(1, 4322, 7).end(RunProcsResult(return_values={0: None}))
+    document = record.document(None, 9)
+    (earlier,) = document.pop("earlier_attempts")
+    assert [view["exitcode"] for view in earlier.pop("failures")] == [-9]
+    assert [view["exitcode"] for view in earlier.pop("stopped")] == [-15]
+    assert earlier.pop("root_cause")["rank"] == 1
+    assert earlier == {"attempt": 0, "master_port": 4321, "started_ns": 5}
+    assert document == {
+        "state": "ended",
+        "version": 1,
+        "origin": "worker",
         "exit_code": 0,
-        "signal": None,
-        "message": None,
         "name": "s.py",
         "run_id": "id",
+        "attempt": 1,
+        "message": "",
+        "root_cause": None,
+        "failures": [],
+        "stopped": [],
         "started_ns": 5,
         "ended_ns": 9,
-        "attempts": [
-            {"number": 0, "master_port": 4321, "started_ns": 5},
-            {"number": 1, "master_port": 4322, "started_ns": 7},
-        ],
     }
 
 
 def test_the_root_cause_comes_first_in_the_record() -> None:
-    attempt = Attempt(0, 1, 2)
-    attempt.end(RunProcsResult(failures={0: failure(0, 1, at=20), 3: failure(3, 5, at=10)}), "s.py")
-    assert [(view["rank"], view["exitcode"]) for view in attempt.failures] == [(3, 5), (0, 1)]
-
-
-def test_who_ended_a_run() -> None:
-    record = Record("s.py", "id", [Attempt(0, 1, 2)])
-    assert read(record, SIGNALLED)["signal"] == "SIGHUP"
-    assert read(record, GuardianLostError("gone"))["message"] == "gone"
-    assert read(record, failed(3))["message"] is None
+    record = Record("s.py", "id")
+    result = RunProcsResult(failures={0: failure(0, 1, at=20), 3: failure(3, 5, at=10)})
+    record.begin_attempt(0, 1, 2).end(result)
+    document = record.document(ChildFailedError("s.py", result.failures), 9)
+    assert [(view["rank"], view["exitcode"]) for view in document["failures"]] == [(3, 5), (0, 1)]
+    assert document["exit_code"] == document["root_cause"]["exitcode"] == 5
 
 
 def test_what_is_said_before_another_attempt() -> None:

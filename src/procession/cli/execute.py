@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from procession._loop.gate import SignalGate
 from procession._report.words import exit_name, ranks_text
 from procession.cli.ports import free_port
-from procession.cli.record import Attempt, Record
+from procession.cli.record import Record
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.say import say, whisper
 from procession.cli.specs import make_specs
@@ -81,12 +81,12 @@ class _Run:
         with ExitStack() as stack:
             with self._gate.held():
                 port = self._plan.master_port or free_port()
-                attempt = Attempt(number, port, time.time_ns())
+                started_ns = time.time_ns()
                 context = self._start(number, port)
                 stack.callback(context.close, signal.SIGTERM, self._plan.grace)
-                self._record.attempts.append(attempt)
+                attempt = self._record.begin_attempt(number, port, started_ns)
             result = _finished(context)
-        attempt.end(result, self._plan.title)
+        attempt.end(result)
         return result
 
     def _start(self, number: int, port: int) -> PContext:
@@ -123,7 +123,7 @@ class _Run:
         if not self._record.attempts:
             self._directory.discard()
             return
-        self._directory.write_report(self._record.text(error, time.time_ns()))
+        self._directory.write_report(self._record.document(error, time.time_ns()))
         if self._plan.logs.keep_runs is not None and self._directory.path is not None:
             prune(os.path.dirname(self._directory.path), self._plan.logs.keep_runs)
 

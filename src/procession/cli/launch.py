@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from procession.cli.say import say, write
+from procession.cli.say import let_go_of_lost_streams, say, write
 from procession.errors import ProcessionError
 
 if TYPE_CHECKING:
@@ -29,21 +29,22 @@ def launch(words: Sequence[str]) -> int:
         raise
     except BaseException as error:  # noqa: BLE001  (the end of the line: nobody is above to catch it)
         return _end(error)
+    finally:
+        let_go_of_lost_streams()
     return 0
 
 
 def _end(error: BaseException) -> int:
     """Tell a person why the run ended, and its exit status to who started it."""
     from procession.cli.exits import exit_status
+    from procession.cli.record import message
     from procession.multiprocessing.errors import ChildFailedError
     from procession.multiprocessing.supervision import SignalException
 
     if isinstance(error, ChildFailedError):
         write(f"{error}\n")
-    elif isinstance(error, ProcessionError):
-        say(str(error))
-    elif isinstance(error, SignalException):
-        say(f"{error.sigval.name} ended the run")
+    elif isinstance(error, (ProcessionError, SignalException)):
+        say(message(error))
     elif not isinstance(error, KeyboardInterrupt):
         say(_fault(error))
     return exit_status(error)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from procession._report.document import VERSION, report_json
+from procession._report.view import ReportView
 from procession.cli.exits import exit_status
+from procession.errors import (
+    ProgramNotExecutableError,
+    ProgramNotFoundError,
+    StartError,
+    UsageError,
+)
 from procession.multiprocessing.errors import ChildFailedError
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
+    from procession._report.document import Origin
     from procession.multiprocessing.results import RunProcsResult
 
 
@@ -21,22 +30,20 @@ class Attempt:
         number: From 0 up, as in the directory's name.
         master_port: MASTER_PORT of its workers.
         started_ns: Wall-clock ns of the start.
-        failures: What is known of each worker that failed by itself, the root cause first.
-        stopped: The same of each worker that was ended because of it.
+        report: Who failed and who was stopped; nobody while it runs, or after success.
     """
 
     number: int
     master_port: int
     started_ns: int
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    stopped: list[dict[str, Any]] = field(default_factory=list)
+    report: ReportView
 
-    def end(self, result: RunProcsResult, name: str) -> None:
+    def end(self, result: RunProcsResult) -> None:
         """Take note of how it ended."""
         if result.is_failed():
-            report = ChildFailedError(name, result.failures, result.stopped).report()
-            self.failures = [asdict(view) for view in report.failures]
-            self.stopped = [asdict(view) for view in report.stopped]
+            self.report = ChildFailedError(
+                self.report.name, result.failures, result.stopped
+            ).report()
 
 
 @dataclass
@@ -53,42 +60,69 @@ class Record:
     run_id: str
     attempts: list[Attempt] = field(default_factory=list)
 
-    def text(self, error: BaseException | None, ended_ns: int) -> str:
-        """The record as JSON.
+    def begin_attempt(self, number: int, master_port: int, started_ns: int) -> Attempt:
+        """Take note of a gang that has been started."""
+        attempt = Attempt(number, master_port, started_ns, ReportView(self.name))
+        self.attempts.append(attempt)
+        return attempt
+
+    def document(self, error: BaseException | None, ended_ns: int) -> dict[str, Any]:
+        """What ``report.json`` holds at the end.
 
         Args:
             error: What ended the run, None for success.
             ended_ns: Wall-clock ns of its end.
-        """
-        import json
 
-        outcome, origin = ending(error)
-        data = {
-            "outcome": outcome,
-            "origin": origin,
-            "exit_code": exit_status(error),
-            "signal": error.sigval.name if isinstance(error, SignalException) else None,
-            "message": str(error) if origin == "procession" else None,
-            "name": self.name,
-            "run_id": self.run_id,
+        Returns:
+            The keys of ``report_json`` of the last attempt; ``state`` "ended"; ``started_ns`` and
+            ``ended_ns``; and ``earlier_attempts``, each with its own failures.
+        """
+        *earlier, last = self.attempts
+        return {
+            "state": "ended",
+            **self._report(last, error),
             "started_ns": self.attempts[0].started_ns,
             "ended_ns": ended_ns,
-            "attempts": [asdict(attempt) for attempt in self.attempts],
+            "earlier_attempts": [self._earlier(attempt) for attempt in earlier],
         }
-        return json.dumps(data, indent=1) + "\n"
+
+    def _report(self, attempt: Attempt, error: BaseException | None) -> dict[str, Any]:
+        return report_json(
+            attempt.report,
+            origin=origin(error),
+            exit_code=exit_status(error),
+            run_id=self.run_id,
+            attempt=attempt.number,
+            message=message(error),
+        )
+
+    def _earlier(self, attempt: Attempt) -> dict[str, Any]:
+        report = self._report(attempt, None)
+        kept = ("attempt", "root_cause", "failures", "stopped")
+        times = {"master_port": attempt.master_port, "started_ns": attempt.started_ns}
+        return {**times, **{key: report[key] for key in kept}}
 
 
-def ending(error: BaseException | None) -> tuple[str, str | None]:
-    """The outcome of a run and who decided it.
+def running_document(pid: int) -> dict[str, Any]:
+    """What ``report.json`` holds until the end."""
+    return {"state": "running", "version": VERSION, "pid": pid}
 
-    Returns:
-        ``succeeded``, ``failed``, ``signalled`` or ``broken``; and ``worker``, ``signal``,
-        ``procession`` or None.
-    """
-    if error is None:
-        return "succeeded", None
-    if isinstance(error, ChildFailedError):
-        return "failed", "worker"
+
+def origin(error: BaseException | None) -> Origin:
+    """Whose end the exit status tells."""
+    if error is None or isinstance(error, ChildFailedError):
+        return "worker"
     if isinstance(error, (SignalException, KeyboardInterrupt)):
-        return "signalled", "signal"
-    return "broken", "procession"
+        return "signal"
+    if isinstance(error, (StartError, ProgramNotExecutableError, ProgramNotFoundError)):
+        return "start"
+    return "usage" if isinstance(error, UsageError) else "internal"
+
+
+def message(error: BaseException | None) -> str:
+    """The end of a run in words, for a person; nothing where the workers' failures say it all."""
+    if error is None or isinstance(error, ChildFailedError):
+        return ""
+    if isinstance(error, SignalException):
+        return f"{error.sigval.name} ended the run"
+    return str(error)

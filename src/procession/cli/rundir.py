@@ -8,11 +8,13 @@ is one of ours, and finished.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from procession.cli.mounts import network_file_system
+from procession.cli.record import running_document
 from procession.cli.say import say
 from procession.errors import UsageError
 from procession.multiprocessing.logs_specs import LogsSpecs
@@ -66,7 +68,7 @@ class RunDirectory:
         if self.path is None and (path := run_directory(destination)) is not None:
             self.path = path
             self._lock = _hold(path)
-            self.write_report(f'{{"outcome": "running", "pid": {os.getpid()}}}\n')
+            self.write_report(running_document(os.getpid()))
 
     def link_latest(self) -> None:
         """Let ``latest`` beside the run's directory lead to it."""
@@ -82,7 +84,7 @@ class RunDirectory:
         except OSError as error:
             say(f"{link} could not be set: {error.strerror}")
 
-    def write_report(self, text: str) -> None:
+    def write_report(self, document: dict[str, Any]) -> None:
         """Put ``report.json`` into the run's directory, whole or not at all."""
         if self.path is None:
             return
@@ -90,7 +92,8 @@ class RunDirectory:
         fresh = f"{path}.{os.getpid()}"
         try:
             with open(fresh, "w", encoding="utf-8") as file:
-                file.write(text)
+                json.dump(document, file, indent=1)
+                file.write("\n")
             os.replace(fresh, path)
         except OSError as error:
             say(f"{path} could not be written: {error.strerror}")

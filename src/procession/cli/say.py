@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 def say(text: str) -> None:
@@ -23,3 +28,23 @@ def write(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # gone, closed, or None
         return
+
+
+def let_go_of_lost_streams() -> None:
+    """Have the end of the process not trip over a terminal or pipe that is gone.
+
+    Python flushes both streams at its end, and makes the exit status 120 if it cannot.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # gone, closed, or None
+            _discard_what_is_left(stream)
+
+
+def _discard_what_is_left(stream: TextIO | None) -> None:
+    if stream is None or stream.closed:
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,179 @@
+"""Signals to ``procession run``, from other processes and from a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+WAIT = """\
+import os, signal, sys
+{}
+print("ready", flush=True)
+while True: signal.pause()
+"""
+
+
+@pytest.fixture
+def ready(here: Any) -> Any:
+    """Start a script on ranks that get ready and then wait for signals."""
+
+    def start(text: str, *words: str, ranks: int = 2, **kw: Any) -> Any:
+        here.file("s.py", WAIT.format(text))
+        process = here.start("-n", str(ranks), *words, "s.py", **kw)
+        for _ in range(ranks):
+            assert process.stdout.readline().endswith("ready\n")
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
+def test_a_signal_ends_the_run(name: str, here: Any, ready: Any) -> None:
+    process = ready("")
+    process.send_signal(signal.Signals[name])
+    ended = here.end(process)
+    assert ended.code == 128 + signal.Signals[name]
+    assert ended.err.splitlines()[-1] == f"procession: {name} ended the run"
+    assert "Traceback" not in ended.err
+    report = ended.report
+    assert (report["origin"], report["exit_code"]) == ("signal", ended.code)
+    assert report["message"] == f"{name} ended the run"
+
+
+def test_also_if_workers_leave_with_zero(here: Any, ready: Any) -> None:
+    process = ready("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))")
+    process.send_signal(signal.SIGTERM)
+    assert here.end(process).code == 143
+
+
+def test_workers_have_their_grace_and_no_more(here: Any, ready: Any) -> None:
+    leave = "signal.signal(signal.SIGTERM, lambda *_: (open('saved', 'w'), os._exit(0)))"
+    stay = "signal.signal(signal.SIGTERM, lambda *_: None)"
+    process = ready(f"{leave} if os.environ['RANK'] == '0' else {stay}", "--shutdown-timeout", "1")
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    ended = here.end(process)
+    assert ended.code == 143
+    assert 0.9 < time.monotonic() - start < 6
+    assert (here.directory / "saved").exists()
+
+
+def test_signals_that_are_passed_on(here: Any, ready: Any) -> None:
+    process = ready("signal.signal(signal.SIGUSR1, lambda *_: print('checkpoint', flush=True))")
+    process.send_signal(signal.SIGUSR1)
+    said = sorted(process.stdout.readline() for _ in range(2))
+    assert said == ["[default0]:checkpoint\n", "[default1]:checkpoint\n"]
+    process.send_signal(signal.SIGTERM)
+    assert here.end(process).code == 143
+
+
+def test_a_signal_that_is_handled_is_not_passed_on(here: Any, ready: Any) -> None:
+    process = ready("", "--signals-to-handle", "SIGUSR1", ranks=1)
+    process.send_signal(signal.SIGUSR1)
+    assert here.end(process).code == 128 + signal.SIGUSR1
+
+
+def test_nohup(here: Any, ready: Any) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = ready("", preexec_fn=ignore)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert here.end(process).code == 143
+
+
+def test_a_launcher_that_is_killed_leaves_nobody(here: Any, ready: Any) -> None:
+    process = ready("import subprocess; subprocess.Popen(['setsid', 'sleep', '60'])")
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 5
+    while here.left() and time.monotonic() < deadline:
+        time.sleep(0.02)  # the end of processes that are not ours to wait for
+    assert here.left() == []
+    run = (here.directory / "procession-runs" / "latest").resolve()
+    assert '"state": "running"' in (run / "report.json").read_text()
+    assert here.script("pass", "--keep-runs", "1", name="next.py").code == 0
+    assert not run.exists()
+
+
+def test_no_restart_after_a_signal(here: Any, ready: Any) -> None:
+    process = ready("signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))", "--max-restarts", "5")
+    process.send_signal(signal.SIGTERM)
+    ended = here.end(process)
+    assert ended.code == 143
+    assert "starts" not in ended.err
+
+
+# --- in a terminal ---
+
+
+@contextmanager
+def terminal(here: Any, *words: str) -> Iterator[tuple[int, int]]:
+    """``procession run WORDS`` as the foreground job of a terminal: its pid and the master's fd."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.chdir(here.directory)
+        os.execve(sys.executable, [sys.executable, "-m", "procession", "run", *words], here.environ)
+    try:
+        yield pid, master
+    finally:
+        os.close(master)
+
+
+def read_until(master: int, needle: str, seconds: float = 20) -> str:
+    """All that the terminal shows until this text, or until nobody holds it any more."""
+    text, deadline = "", time.monotonic() + seconds
+    while needle not in text and select.select([master], [], [], deadline - time.monotonic())[0]:
+        try:
+            text += os.read(master, 65536).decode()
+        except OSError:  # EIO: the last holder of the other side is gone
+            break
+    return text
+
+
+def status(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_ctrl_c(here: Any) -> None:
+    here.file("s.py", WAIT.format(""))
+    with terminal(here, "-n", "2", "s.py") as (pid, master):
+        shown = ""
+        while shown.count("ready") < 2:
+            shown += read_until(master, "ready")
+        os.write(master, b"\x03")
+        shown += read_until(master, "\0")
+        assert status(pid) == 130
+    assert here.left() == []
+    assert "SIGINT ended the run" in shown
+    assert "Traceback" not in shown
+    assert re.search(r"\x1b\[2mprocession: logs in procession-runs/\S+\x1b\[0m", shown)
+
+
+def test_a_terminal_that_goes_away(here: Any) -> None:
+    here.file("s.py", WAIT.format(""))
+    with terminal(here, "-n", "1", "s.py") as (pid, master):
+        read_until(master, "ready")
+    assert status(pid) == 129  # SIGHUP
+    assert here.left() == []
+
+
+def test_a_question_to_the_person_at_the_terminal(here: Any) -> None:
+    here.file("s.py", "name = input('who? ')\nprint('hello', name)\n")
+    with terminal(here, "-n", "1", "s.py") as (pid, master):
+        assert "[default0]:who? " in read_until(master, "who? ")
+        os.write(master, b"ann\n")
+        # The answer's echo ended the line on the screen; in the worker's own output it goes on.
+        assert "ann\r\nhello ann\r\n" in read_until(master, "hello ann\r\n")
+        assert status(pid) == 0
