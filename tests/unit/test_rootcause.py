@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,7 +139,7 @@ def test_failures_are_in_order_of_time_and_ties_in_the_order_given(
 def test_rank_numbers_do_not_matter(
     deaths: list[Death], first: int | None, names: list[int]
 ) -> None:
-    renamed = [replace(d, local_rank=names[d.local_rank]) for d in deaths]
+    renamed = [d._replace(local_rank=names[d.local_rank]) for d in deaths]
     before, after = judge(deaths, first), judge(renamed, first)
     assert [names[d.local_rank] for d in before.failures] == [d.local_rank for d in after.failures]
     assert [names[d.local_rank] for d in before.stopped] == [d.local_rank for d in after.stopped]

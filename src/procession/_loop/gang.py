@@ -8,8 +8,7 @@ import select
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
@@ -27,27 +26,32 @@ _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
 _SECOND_THOUGHT = 1.0  # seconds after which a further termination signal means "now"
 
 
-@dataclass
 class Worker:
-    """What is known of one worker."""
+    """What is known of one worker; times are CLOCK_MONOTONIC in ns.
 
-    rank: int
-    pid: int
-    started_ns: int  # CLOCK_MONOTONIC, as all times here
-    error_file: str
-    exitcode: int | None = None  # None while it lives; -n for signal n
-    core_dumped: bool = False
-    died_ns: int = 0
-    death_order: int = 0  # among the gang's deaths: within one stamp the guardian's order counts
-    doomed: bool = False  # raised or was exiting before our first signal could reach it
+    Attributes:
+        exitcode: None while it lives; -n for a death by signal n.
+        death_order: Its place among the gang's deaths: within one stamp the guardian's order counts.
+        doomed: It had raised or was exiting before our first signal could reach it.
+    """
+
+    def __init__(self, rank: int, pid: int, started_ns: int, error_file: str) -> None:
+        self.rank = rank
+        self.pid = pid
+        self.started_ns = started_ns
+        self.error_file = error_file
+        self.exitcode: int | None = None
+        self.core_dumped = False
+        self.died_ns = 0
+        self.death_order = 0
+        self.doomed = False
 
 
-@dataclass
-class Leftovers:
+class Leftovers(NamedTuple):
     """What the sweep found beyond the workers themselves, as pid and name."""
 
-    killed: list[tuple[int, str]] = field(default_factory=list)
-    stuck: list[tuple[int, str]] = field(default_factory=list)
+    killed: Sequence[tuple[int, str]] = ()
+    stuck: Sequence[tuple[int, str]] = ()
 
 
 class Gang:

@@ -15,10 +15,9 @@ word that no descendant lives any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 from signal import SIGTERM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +57,7 @@ class Do(Enum):
     TAKE_OVER = auto()  # kill and reap what the lost guardian guarded
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """All that the decisions depend on."""
 
     grace: float  # seconds between the death signal and SIGKILL where nobody asks otherwise
@@ -68,8 +66,7 @@ class State:
     failed: bool = False  # a worker has died badly
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """How a gang is to be stopped."""
 
     signum: int = int(SIGTERM)
@@ -95,22 +92,22 @@ def step(state: State, event: On, how: Stop | None = None) -> Step:
 
 def _count(state: State, event: On) -> State:
     if event is On.BORN:
-        return replace(state, living=state.living + 1)
+        return state._replace(living=state.living + 1)
     if event in (On.DIED_WELL, On.DIED_BADLY):
         failed = state.failed or event is On.DIED_BADLY
-        return replace(state, living=state.living - 1, failed=failed)
+        return state._replace(living=state.living - 1, failed=failed)
     return state
 
 
 def _stop(state: State, how: Stop) -> Step:
     effects = ((Do.SIGNAL, how.signum), (Do.HUSH, how.signum), (Do.GRACE, how.grace))
-    return replace(state, phase=Phase.STOPPING), effects
+    return state._replace(phase=Phase.STOPPING), effects
 
 
 def _run_or_stop(state: State, how: Stop) -> Step:
     if state.failed or not state.living:
         return _stop(state, how)
-    return replace(state, phase=Phase.RUNNING), ()
+    return state._replace(phase=Phase.RUNNING), ()
 
 
 def _shorten(state: State, how: Stop) -> Step:
@@ -118,15 +115,15 @@ def _shorten(state: State, how: Stop) -> Step:
 
 
 def _sweep(state: State, _how: Stop) -> Step:
-    return replace(state, phase=Phase.SWEEPING), ((Do.SWEEP, 0),)
+    return state._replace(phase=Phase.SWEEPING), ((Do.SWEEP, 0),)
 
 
 def _end(state: State, _how: Stop) -> Step:
-    return replace(state, phase=Phase.ENDED), ()
+    return state._replace(phase=Phase.ENDED), ()
 
 
 def _take_over(state: State, _how: Stop) -> Step:
-    return replace(state, phase=Phase.ENDED, living=0), ((Do.TAKE_OVER, 0),)
+    return state._replace(phase=Phase.ENDED, living=0), ((Do.TAKE_OVER, 0),)
 
 
 _TABLE: dict[tuple[Phase, On], Callable[[State, Stop], Step]] = {

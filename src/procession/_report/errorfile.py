@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from procession._report.files import NotARegularFileError, regular_file
 
@@ -31,8 +30,7 @@ _SECOND = 10**9
 _SAME_WRITE_NS = 3 * _SECOND
 
 
-@dataclass(frozen=True)
-class ErrorRecord:
+class ErrorRecord(NamedTuple):
     """What an error file says.
 
     Attributes:

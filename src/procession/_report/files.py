@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +15,7 @@ class NotARegularFileError(OSError):
     """What lies at the path is a directory, a FIFO, a socket or a device."""
 
 
-@dataclass(frozen=True)
-class RegularFile:
+class RegularFile(NamedTuple):
     """An open regular file.
 
     Attributes:

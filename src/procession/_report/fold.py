@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from procession._report.clean import clean_lines, shape
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from procession._report.view import FailureView
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Failures that differ at most in numbers: ranks, pids, addresses, sizes.
 
     Attributes:

@@ -5,15 +5,13 @@ Pure: deaths in, verdict out. The reasons are in docs/why/root-cause.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True)
-class Death:
+class Death(NamedTuple):
     """A worker's end as the launcher knows it.
 
     Attributes:
@@ -35,8 +33,7 @@ class Death:
     doomed: bool
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The deaths of a gang, judged.
 
     Attributes:

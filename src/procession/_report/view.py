@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class FailureView:
+class FailureView(NamedTuple):
     """One worker's end.
 
     Attributes:
@@ -48,8 +47,7 @@ class FailureView:
     stderr: str = ""
 
 
-@dataclass(frozen=True)
-class ReportView:
+class ReportView(NamedTuple):
     """The end of a gang.
 
     Attributes:
