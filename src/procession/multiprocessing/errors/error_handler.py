@@ -16,8 +16,6 @@ from procession._worker import errorfile
 if TYPE_CHECKING:
     from typing import Any
 
-    from procession._report.errorfile import ErrorRecord
-
 __all__ = ["ErrorHandler"]
 
 _log = logging.getLogger(__name__)
@@ -112,7 +110,7 @@ class ErrorHandler:
         _log.debug("child error file (%s) contents:\n%s", rootcause_error_file, text)
         my_error_file = self._get_error_file_path()
         if my_error_file:
-            self._rm(my_error_file)
+            _log_what_is_there(my_error_file)
             self._write_error_file(my_error_file, text)
             _log.info("dumped error file to parent's %s", my_error_file)
         else:
@@ -121,19 +119,16 @@ class ErrorHandler:
                 rootcause_error_file,
             )
 
-    def _rm(self, my_error_file: str) -> None:
-        """Remove an error file that is in the way, after its content went to the log.
 
-        A child that inherits this process's TORCHELASTIC_ERROR_FILE may have written it.
-        """
-        found = read_error_file(my_error_file)
-        if found is not None and os.path.isfile(my_error_file):
-            _log.warning(
-                "%s already exists and will be overwritten. Original contents:\n%s",
-                my_error_file,
-                _content(found),
-            )
-            os.remove(my_error_file)
+def _log_what_is_there(my_error_file: str) -> None:
+    """A child that inherits this process's TORCHELASTIC_ERROR_FILE may have written it."""
+    found = read_error_file(my_error_file)
+    if found is not None:
+        _log.warning(
+            "%s already exists and will be overwritten. Original contents:\n%s",
+            my_error_file,
+            json.dumps(found.data, indent=2) if found.problem is None else f"({found.problem})",
+        )
 
 
 def _data_of(error_file: str) -> dict[str, Any]:
@@ -144,7 +139,3 @@ def _data_of(error_file: str) -> dict[str, Any]:
         return found.data
     _log.warning("child error file (%s) is %s", error_file, found.problem)
     return {"message": {"message": f"child error file ({error_file}) is {found.problem}"}}
-
-
-def _content(found: ErrorRecord) -> str:
-    return json.dumps(found.data, indent=2) if found.problem is None else f"({found.problem})"
