@@ -43,7 +43,6 @@ def test_the_default(here: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == ["attempt_0", "report.json"]
     assert json.loads((run / "report.json").read_text()) == {
         "state": "running",
-        "version": 1,
         "pid": os.getpid(),
     }
     assert (here / "procession-runs" / ".gitignore").read_text() == "*\n"

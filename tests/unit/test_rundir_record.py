@@ -67,8 +67,8 @@ def test_ends(error: BaseException | None, status: int, whose: str, words: str) 
 def test_the_record_of_two_attempts() -> None:
     record = Record("s.py", "id")
     first = record.begin_attempt(0, 4321, 5)
-    first.end(RunProcsResult(failures={1: failure(1, -9)}, stopped={0: failure(0, -15)}))
-    record.begin_attempt(1, 4322, 7).end(RunProcsResult(return_values={0: None}))
+    first.result = RunProcsResult(failures={1: failure(1, -9)}, stopped={0: failure(0, -15)})
+    record.begin_attempt(1, 4322, 7).result = RunProcsResult(return_values={0: None})
     document = record.document(None, 9)
     (earlier,) = document.pop("earlier_attempts")
     assert [view["exitcode"] for view in earlier.pop("failures")] == [-9]
@@ -95,7 +95,7 @@ def test_the_record_of_two_attempts() -> None:
 def test_the_root_cause_comes_first_in_the_record() -> None:
     record = Record("s.py", "id")
     result = RunProcsResult(failures={0: failure(0, 1, at=20), 3: failure(3, 5, at=10)})
-    record.begin_attempt(0, 1, 2).end(result)
+    record.begin_attempt(0, 1, 2).result = result
     document = record.document(ChildFailedError("s.py", result.failures), 9)
     assert [(view["rank"], view["exitcode"]) for view in document["failures"]] == [(3, 5), (0, 1)]
     assert document["exit_code"] == document["root_cause"]["exitcode"] == 5

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession.cli.words import suggestion
 from procession.errors import (
@@ -25,8 +24,7 @@ LOCAL_RANK = "${local_rank}"
 _ELF = b"\x7fELF"  # elf(5): the first bytes of a program or library, and of no Python file
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What each worker executes, the same for all up to ``${local_rank}`` in its words.
 
     Attributes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from procession.cli.nvidia import count_visible, find_gpus
 from procession.cli.words import suggestion
 from procession.errors import UsageError
 
@@ -53,11 +52,17 @@ def _count(kind: str, environ: Mapping[str, str]) -> int:
         return cpu_count()
     if not kind.isidentifier():
         raise _unknown(kind)
-    gpus = find_gpus(environ) if kind in {"gpu", "auto"} else None
-    if gpus is not None:
-        visible = count_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-        return visible or (cpu_count() if kind == "auto" else 0)
-    return _ask_torch(kind, environ)
+    gpus = _nvidia_count(environ) if kind in {"gpu", "auto"} else None
+    number = _ask_torch(kind, environ) if gpus is None else gpus
+    return cpu_count() if kind == "auto" and number == 0 else number
+
+
+def _nvidia_count(environ: Mapping[str, str]) -> int | None:
+    """The GPUs that CUDA will show to workers; None where there is no driver of NVIDIA's."""
+    from procession.cli.nvidia import count_visible, find_gpus
+
+    gpus = find_gpus(environ)
+    return None if gpus is None else count_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def cpu_count() -> int:
@@ -79,9 +84,7 @@ def _ask_torch(kind: str, environ: Mapping[str, str]) -> int:
     )
     if asked.returncode == _NO_SUCH_KIND or (asked.returncode == _NO_TORCH and kind not in _KINDS):
         raise _unknown(kind)
-    if asked.returncode == 0 and asked.stdout.strip() != "0":
-        return int(asked.stdout)
-    return cpu_count() if kind == "auto" else 0
+    return int(asked.stdout) if asked.returncode == 0 else 0
 
 
 def _unknown(kind: str) -> UsageError:

@@ -86,7 +86,7 @@ class _Run:
                 stack.callback(context.close, signal.SIGTERM, self._plan.grace)
                 attempt = self._record.begin_attempt(number, port, started_ns)
             result = _finished(context)
-        attempt.end(result)
+        attempt.result = result
         return result
 
     def _start(self, number: int, port: int) -> PContext:

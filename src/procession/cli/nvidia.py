@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +21,7 @@ _PROC = "/proc/driver/nvidia/gpus"
 _SMI_PATIENCE = 60  # seconds; a driver that wakes eight GPUs without persistence mode takes many
 
 
-@dataclass(frozen=True)
-class Gpu:
+class Gpu(NamedTuple):
     """A GPU, and the MIG devices it is cut into, by their UUIDs."""
 
     uuid: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from procession.cli import settings
 from procession.cli.actions import Default
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from procession.cli.settings import Streams
 
 
-@dataclass(frozen=True)
-class Logs:
+class Logs(NamedTuple):
     """Where the workers' output goes.
 
     Attributes:
@@ -43,8 +41,7 @@ class Logs:
     stderr_filters: list[str]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A run, up to what each attempt is given afresh.
 
     Attributes:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from procession._report.document import VERSION, report_json
-from procession._report.view import ReportView
 from procession.cli.exits import exit_status
 from procession.errors import (
     ProgramNotExecutableError,
@@ -19,10 +16,10 @@ from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
     from procession._report.document import Origin
+    from procession._report.view import ReportView
     from procession.multiprocessing.results import RunProcsResult
 
 
-@dataclass
 class Attempt:
     """One start of the gang.
 
@@ -30,23 +27,16 @@ class Attempt:
         number: From 0 up, as in the directory's name.
         master_port: MASTER_PORT of its workers.
         started_ns: Wall-clock ns of the start.
-        report: Who failed and who was stopped; nobody while it runs, or after success.
+        result: What it came to; None while it runs.
     """
 
-    number: int
-    master_port: int
-    started_ns: int
-    report: ReportView
-
-    def end(self, result: RunProcsResult) -> None:
-        """Take note of how it ended."""
-        if result.is_failed():
-            self.report = ChildFailedError(
-                self.report.name, result.failures, result.stopped
-            ).report()
+    def __init__(self, number: int, master_port: int, started_ns: int) -> None:
+        self.number = number
+        self.master_port = master_port
+        self.started_ns = started_ns
+        self.result: RunProcsResult | None = None
 
 
-@dataclass
 class Record:
     """All that happened in a run.
 
@@ -56,15 +46,15 @@ class Record:
         attempts: In order.
     """
 
-    name: str
-    run_id: str
-    attempts: list[Attempt] = field(default_factory=list)
+    def __init__(self, name: str, run_id: str) -> None:
+        self.name = name
+        self.run_id = run_id
+        self.attempts: list[Attempt] = []
 
     def begin_attempt(self, number: int, master_port: int, started_ns: int) -> Attempt:
         """Take note of a gang that has been started."""
-        attempt = Attempt(number, master_port, started_ns, ReportView(self.name))
-        self.attempts.append(attempt)
-        return attempt
+        self.attempts.append(Attempt(number, master_port, started_ns))
+        return self.attempts[-1]
 
     def document(self, error: BaseException | None, ended_ns: int) -> dict[str, Any]:
         """What ``report.json`` holds at the end.
@@ -87,14 +77,24 @@ class Record:
         }
 
     def _report(self, attempt: Attempt, error: BaseException | None) -> dict[str, Any]:
+        from procession._report.document import report_json
+
         return report_json(
-            attempt.report,
+            self._view(attempt),
             origin=origin(error),
             exit_code=exit_status(error),
             run_id=self.run_id,
             attempt=attempt.number,
             message=message(error),
         )
+
+    def _view(self, attempt: Attempt) -> ReportView:
+        from procession._report.view import ReportView
+
+        result = attempt.result
+        if result is None or not result.failures:
+            return ReportView(self.name)
+        return ChildFailedError(self.name, result.failures, result.stopped).report()
 
     def _earlier(self, attempt: Attempt) -> dict[str, Any]:
         report = self._report(attempt, None)
@@ -105,7 +105,7 @@ class Record:
 
 def running_document(pid: int) -> dict[str, Any]:
     """What ``report.json`` holds until the end."""
-    return {"state": "running", "version": VERSION, "pid": pid}
+    return {"state": "running", "pid": pid}
 
 
 def origin(error: BaseException | None) -> Origin:
