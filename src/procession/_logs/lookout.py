@@ -112,15 +112,17 @@ class Lookout:
         else:
             self._hot_due = math.inf
 
-    def descriptors(self) -> list[int]:
-        """Every descriptor that is open in here."""
-        own = [self.inotify.fileno()] if self.inotify else []
-        return own + [file.fd for file in self._intervals if file.is_open]
-
     def close(self) -> None:
         """Close everything."""
         for file in tuple(self._intervals):
             self.remove(file)
+        if self.inotify:
+            self.inotify.close()
+
+    def forget(self) -> None:
+        """Close the descriptors alone, in a forked child."""
+        for file in self._intervals:
+            file.close()
         if self.inotify:
             self.inotify.close()
 

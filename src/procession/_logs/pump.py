@@ -13,7 +13,7 @@ import selectors
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from procession._logs.follow import Followed
@@ -43,7 +43,6 @@ class Pump:
     def __init__(self) -> None:
         self.writing: Sink | None = None  # the sink that has the thread right now
         self.ended = False
-        self._lookout = Lookout()
         self._sinks: dict[Hashable, Sink] = {}
         self._views: list[View] = []
         self._view_of: dict[Followed, View] = {}
@@ -53,10 +52,19 @@ class Pump:
         self._dense_waits = 0
         # Held by the thread but for its waits in the kernel.
         self._lock = threading.Lock()
+        with ExitStack() as opened:
+            self._open_descriptors(opened)
+            self._opened = opened.pop_all()
+
+    def _open_descriptors(self, opened: ExitStack) -> None:
         self._selector = selectors.DefaultSelector()
+        opened.callback(self._selector.close)
         self._waking, self._waker = os.pipe()
-        os.set_blocking(self._waking, False)
-        os.set_blocking(self._waker, False)
+        for fd in (self._waking, self._waker):
+            opened.callback(os.close, fd)
+            os.set_blocking(fd, False)
+        self._lookout = Lookout()
+        opened.callback(self._lookout.close)
         self._selector.register(self._waking, selectors.EVENT_READ)
         if self._lookout.inotify:
             self._selector.register(self._lookout.inotify, selectors.EVENT_READ)
@@ -88,18 +96,24 @@ class Pump:
         try:
             with self._lock:
                 while not self.ended:
-                    self._turn()
+                    self.turn()
         finally:
-            self._shut()
+            self.shut()
+
+    def shut(self) -> None:
+        """End every view as it is and close everything: the thread's last act."""
+        self.ended = True
+        for view in tuple(self._views):
+            self.abandon(view)
+        self._opened.close()
 
     def forget(self) -> None:
         """In a forked child: close the descriptors that are the parent's work."""
-        # Not more: epoll_ctl(2) here would act on the parent's interest list.
+        # By number: to empty the selector or to end a watch would act on what the parent shares.
+        self._lookout.forget()
         self._selector.close()
-        for sink in self._sinks.values():
-            sink.close()
-        for fd in (self._waking, self._waker, *self._lookout.descriptors()):
-            os.close(fd)
+        os.close(self._waking)
+        os.close(self._waker)
 
     # --- orders
 
@@ -111,6 +125,8 @@ class Pump:
         for file in view.files:
             self._view_of[file] = view
             self._lookout.add(file, view.interval, now)
+        if view.sink.closed:
+            self._retire_all(view.sink)
 
     def drain(self, view: View) -> None:
         """Show what the view's files hold now, and then end the view."""
@@ -133,7 +149,8 @@ class Pump:
 
     # --- the turn
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Wait for something to do and do it; the lock is held by the caller."""
         self._wait()
         while self._orders:
             self._orders.popleft()()
@@ -298,12 +315,3 @@ class Pump:
             self._unblock(sink)
         del self._sinks[sink.key]
         sink.close()
-
-    def _shut(self) -> None:
-        self.ended = True
-        for view in tuple(self._views):
-            self.abandon(view)
-        self._lookout.close()
-        self._selector.close()
-        os.close(self._waking)
-        os.close(self._waker)

@@ -44,11 +44,7 @@ class TailService:
         """Begin to show a view. Never waits for a sink."""
         with self._lock:
             if self._pump is None or self._pump.ended:
-                self._pump = Pump()
-                self._thread = threading.Thread(
-                    target=self._pump.run, name="procession-tail", daemon=True
-                )
-                self._thread.start()
+                self._pump, self._thread = _start_pump()
             self._views.add(view)
             self._pump.order(partial(self._pump.admit, view))
 
@@ -82,6 +78,8 @@ class TailService:
         """In a forked child: drop the parent's tail."""
         if self._pump is not None:
             self._pump.forget()
+        for sink in {view.sink for view in self._views}:
+            sink.close()
         self._lock = threading.Lock()
         self._views = set()
         self._pump = self._thread = None
@@ -95,6 +93,18 @@ class TailService:
             pump.order(pump.end)
         if thread is not None and view.drained.is_set():
             thread.join(_THREAD_PATIENCE)
+
+
+def _start_pump() -> tuple[Pump, threading.Thread]:
+    pump = Pump()
+    # A daemon: a console that is blocked for ever must not keep the interpreter from its end.
+    thread = threading.Thread(target=pump.run, name="procession-tail", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        pump.shut()
+        raise
+    return pump, thread
 
 
 def _drained(view: View, pump: Pump) -> bool:

@@ -1,0 +1,404 @@
+"""The process's own console: shared, slow, blocked, closed, a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# What the children below begin with: their console is what the test passes as fd 1 and 2.
+HEAD = """
+import os, sys, threading, time
+from procession._logs import tail
+from procession.multiprocessing.tail_log import TailLog
+path, other = sys.argv[1:]
+def append(path, data):
+    with open(path, "ab") as file:
+        file.write(data)
+def say(text):
+    os.write(3, text.encode() + b"\\n")
+"""
+LINES = b"".join(b"line %d\n" % n for n in range(40_000))  # more than a pipe holds, several times
+
+
+class Child:
+    """A child whose fd 3 tells the test what it does, and whose fd 0 it waits for."""
+
+    def __init__(self, code: str, folder: Path, stdout: int, stderr: int | None = None) -> None:
+        self.path, self.other = folder / "log", folder / "other"
+        heard, told = os.pipe()
+        python = [sys.executable, "-c", HEAD + code, str(self.path), str(self.other)]
+        self.process = subprocess.Popen(
+            ["bash", "-c", 'exec 3>&"$1"; shift; exec "$@"', "-", str(told), *python],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=[told],
+        )
+        os.close(told)
+        self.said = os.fdopen(heard)
+
+    def hear(self, text: str) -> None:
+        """Wait until the child says this."""
+        assert self.said.readline() == text + "\n"
+
+    def go_on(self) -> None:
+        """Let the child go beyond its next read of a line."""
+        assert self.process.stdin
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    def end(self) -> int:
+        """Wait for its end and return its exit status."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        return self.process.wait(20)
+
+    def drop(self) -> None:
+        self.process.kill()
+        with self.process:
+            self.said.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    children.clear()
+    yield tmp_path
+    for child in children:
+        child.drop()
+
+
+children: list[Child] = []
+
+
+def start(code: str, folder: Path, stdout: int, stderr: int | None = None) -> Child:
+    children.append(Child(code, folder, stdout, stderr))
+    return children[-1]
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        try:
+            os.close(fd)
+        except OSError:
+            continue  # the test has closed it
+
+
+def read_all(fd: int) -> bytes:
+    return b"".join(iter(lambda: os.read(fd, 65536), b""))
+
+
+def prefixed(data: bytes, prefix: bytes = b"[t0]:") -> bytes:
+    return re.sub(rb"(?m)^(?=.)", prefix, data)
+
+
+BLOCKED = """
+append(path, b"".join(b"line %d\\n" % n for n in range(40_000)))
+log = TailLog("t", {0: path}, sys.stdout).start()
+sys.stdin.readline()
+append(path, b"and more\\n")
+say("main thread runs")
+"""
+
+
+def wait_until_full(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    deadline = time.monotonic() + 10
+    while poll.poll(0):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)  # there is no event for "no longer writable"
+
+
+class TestBlocked:
+    def test_it_blocks_nothing_and_loses_nothing(self, folder: Path, pipe: tuple[int, int]) -> None:
+        reader, writer = pipe
+        child = start(BLOCKED + "log.stop(); say(str(log.skipped))", folder, writer)
+        wait_until_full(writer)
+        child.go_on()
+        child.hear("main thread runs")
+        os.close(writer)
+
+        assert read_all(reader) == prefixed(LINES + b"and more\n")
+        child.hear("{}")
+        assert child.end() == 0
+
+    def test_the_end_of_patience_is_told_with_the_exact_count(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        reader, writer = pipe
+        code = "tail.SINK_PATIENCE = 0.3\n" + BLOCKED + "log.stop(); say(repr(log.skipped))\n"
+        child = start(code, folder, writer, subprocess.PIPE)
+        wait_until_full(writer)
+        child.go_on()
+        child.hear("main thread runs")
+        skipped = eval(child.said.readline())
+        os.close(writer)
+        shown = read_all(reader)
+
+        assert child.end() == 0
+        whole = prefixed(LINES + b"and more\n")
+        assert whole.startswith(shown)
+        assert shown.endswith(b"\n")
+        left = len(LINES + b"and more\n") - len(shown.replace(b"[t0]:", b""))
+        assert skipped == {str(child.path): left}
+        assert child.process.stderr
+        warning = child.process.stderr.read().decode()
+        assert f"{left} bytes of {child.path} were not shown" in warning
+
+    def test_the_warning_does_not_block_on_the_same_console(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        _, writer = pipe
+        code = "tail.SINK_PATIENCE = 0.3\n" + BLOCKED + "log.stop(); say('stopped')\n"
+        child = start(code + "os._exit(0)", folder, writer, writer)
+        wait_until_full(writer)
+        child.go_on()
+        child.hear("main thread runs")
+        child.hear("stopped")
+        assert child.end() == 0
+
+    def test_the_patience_is_for_all_views_together(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        _, writer = pipe
+        code = """
+tail.SINK_PATIENCE = 1.0
+append(path, b"x" * 1_000_000 + b"\\n")
+logs = [TailLog("t", {0: path}, sys.stdout), TailLog("t", {0: other}, sys.stderr)]
+for log in logs: log.start()
+sys.stdin.readline()
+append(other, b"y\\n")
+began = time.monotonic()
+for log in logs: log.stop()
+say(str(time.monotonic() - began < 1.9))
+say(repr([sum(log.skipped.values()) > 0 for log in logs]))
+os._exit(0)
+"""
+        child = start(code, folder, writer, writer)
+        wait_until_full(writer)
+        child.go_on()
+        child.hear("True")
+        child.hear("[True, True]")
+
+    def test_another_view_goes_on(self, folder: Path, pipe: tuple[int, int]) -> None:
+        reader, writer = pipe
+        code = BLOCKED + (
+            "import io\nheard = threading.Event()\nclass Screen(io.StringIO):\n"
+            "    def write(self, text): heard.set()\n"
+            "second = TailLog('s', {0: other}, Screen()).start()\nappend(other, b'here\\n')\n"
+            "say(str(heard.wait(10)))\nsecond.stop()\nsay('stopped')\nlog.stop()\n"
+        )
+        child = start(code, folder, writer)
+        wait_until_full(writer)
+        child.go_on()
+        for text in ("main thread runs", "True", "stopped"):
+            child.hear(text)
+        os.close(writer)
+        assert read_all(reader) == prefixed(LINES + b"and more\n")
+
+    def test_a_text_stream_of_the_callers_may_block_too(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        _, writer = pipe
+        code = """
+tail.SINK_PATIENCE = tail._THREAD_PATIENCE = 0.2
+release = threading.Event()
+class Stuck:
+    def write(self, text): release.wait()
+append(path, b"never shown\\n"); append(other, b"nor this\\n")
+stuck = TailLog("t", {0: path}, Stuck()).start()
+behind = TailLog("t", {0: other}, sys.stdout).start()
+with tail.fork_guard(): say("guarded")
+behind.stop(); say("stopped")
+stuck.stop(); say(repr(stuck.skipped == {path: 12}))
+fresh = TailLog("t", {0: other}, sys.stderr).start(); fresh.stop()
+release.set(); say("end")
+"""
+        child = start(code, folder, writer, subprocess.PIPE)
+        for text in ("guarded", "stopped", "True", "end"):
+            child.hear(text)
+        assert child.process.stderr
+        assert "[t0]:nor this\n" in child.process.stderr.read().decode()
+        assert child.end() == 0
+
+
+class TestPipe:
+    def test_no_write_tears_a_line_that_a_pipe_could_take_whole(self, folder: Path) -> None:
+        # Each read of a packet pipe returns one write.
+        reader, writer = os.pipe2(os.O_DIRECT)
+        lines = [b"%d " % n + b"x" * (n * 37 % 5000) + b"\n" for n in range(300)]
+        (folder / "log").write_bytes(b"".join(lines))
+        child = start("TailLog('t', {0: path}, sys.stdout).start().stop()", folder, writer)
+        os.close(writer)
+        packets = list(iter(lambda: os.read(reader, 65536), b""))
+        os.close(reader)
+
+        assert b"".join(packets) == b"".join(b"[t0]:" + line for line in lines)
+        assert max(map(len, packets)) <= select.PIPE_BUF
+        within = 0
+        for packet in packets:
+            if not within:
+                assert packet.startswith(b"[t0]:")
+            torn = b"" if packet.endswith(b"\n") else packet[packet.rfind(b"\n") + 1 :]
+            assert not torn or within or len(packet) == select.PIPE_BUF
+            within = within + len(packet) if b"\n" not in packet else len(torn)
+        assert child.end() == 0
+
+    @pytest.mark.parametrize("blocking", [True, False])
+    def test_its_flags_stay_as_they_are(
+        self, folder: Path, pipe: tuple[int, int], blocking: bool
+    ) -> None:
+        reader, writer = pipe
+        os.set_blocking(writer, blocking)
+        code = BLOCKED + "log.stop()\n"
+        child = start(code, folder, writer)
+        wait_until_full(writer)
+
+        assert bool(fcntl.fcntl(writer, fcntl.F_GETFL) & os.O_NONBLOCK) is not blocking
+        child.go_on()
+        os.close(writer)
+        assert read_all(reader) == prefixed(LINES + b"and more\n")
+        assert child.end() == 0
+
+    def test_what_was_printed_before_comes_first(self, folder: Path, pipe: tuple[int, int]) -> None:
+        reader, writer = pipe
+        (folder / "log").write_bytes(b"line\n")
+        code = "print('before')\nTailLog('t', {0: path}, sys.stdout).start().stop()\nprint('after')"
+        child = start(code, folder, writer)
+        os.close(writer)
+
+        assert read_all(reader) == b"before\n[t0]:line\nafter\n"
+        assert child.end() == 0
+
+    def test_two_streams_of_one_console_share_no_line(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        reader, writer = pipe
+        (folder / "log").write_bytes(b"out\nunfinished")
+        (folder / "other").write_bytes(b"err\nunfinished too")
+        code = """
+logs = [TailLog("o", {0: path}, sys.stdout), TailLog("e", {0: other}, sys.stderr)]
+for log in logs: log.start()
+for log in logs: log.stop()
+print("mine")
+"""
+        child = start(code, folder, writer, writer)
+        os.close(writer)
+        view = read_all(reader).decode()
+
+        assert sorted(view.splitlines()) == sorted(
+            ["[o0]:out", "[o0]:unfinished", "[e0]:err", "[e0]:unfinished too", "mine"]
+        )
+        assert view.endswith("mine\n")
+        assert child.end() == 0
+
+    def test_a_closed_one_ends_the_view_quietly(self, folder: Path, pipe: tuple[int, int]) -> None:
+        reader, writer = pipe
+        child = start(
+            BLOCKED + "log.stop(); say(str(log.skipped))", folder, writer, subprocess.PIPE
+        )
+        wait_until_full(writer)
+        os.close(writer)
+        os.close(reader)
+        child.go_on()
+
+        child.hear("main thread runs")
+        child.hear("{}")
+        assert child.process.stderr
+        assert child.process.stderr.read() == b""
+        assert child.end() == 0
+
+    def test_a_closed_standard_output_is_no_error(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        code = (
+            "sys.stdout.close(); os.close(1)\nlog = TailLog('t', {0: path}, sys.stdout).start()\n"
+        )
+        child = start(code + "append(path, b'x\\n'); log.stop(); say('end')", folder, pipe[1])
+        child.hear("end")
+        assert child.end() == 0
+
+
+class TestTerminal:
+    @pytest.fixture
+    def terminal(self) -> Iterator[tuple[int, int]]:
+        master, slave = pty.openpty()
+        tty.setraw(slave)
+        yield master, slave
+        os.close(master)
+
+    def read_until(self, fd: int, end: bytes) -> bytes:
+        view = b""
+        while not view.endswith(end):
+            assert select.select([fd], [], [], 10)[0], view
+            view += os.read(fd, 65536)
+        return view
+
+    def test_an_idle_part_of_a_line_is_shown_and_continued(
+        self, folder: Path, terminal: tuple[int, int]
+    ) -> None:
+        master, slave = terminal
+        code = """
+log = TailLog("t", {0: path, 1: other}, sys.stdout).start()
+append(path, b"name? "); append(other, b"whole\\npart")
+sys.stdin.readline()
+append(path, b"Ann\\n")
+sys.stdin.readline()
+log.stop()
+"""
+        child = start(code, folder, slave)
+        os.close(slave)
+        view = self.read_until(master, b"part")
+        lines = sorted(view.split(b"\n"))
+        assert lines == [b"[t0]:name? ", b"[t1]:part", b"[t1]:whole"]
+
+        child.go_on()
+        view = self.read_until(master, b"Ann\n")
+        assert view == b"\n[t0]:Ann\n"
+        child.go_on()
+        assert child.end() == 0
+
+    def test_one_rank_goes_on_in_its_line(self, folder: Path, terminal: tuple[int, int]) -> None:
+        master, slave = terminal
+        code = """
+log = TailLog("t", {0: path}, sys.stdout).start()
+for text in (b"name? ", b"Ann", b"\\nage? "):
+    append(path, text); sys.stdin.readline()
+log.stop()
+say("stopped")
+"""
+        child = start(code, folder, slave)
+        os.close(slave)
+        for shown in (b"[t0]:name? ", b"Ann", b"\n[t0]:age? "):
+            assert self.read_until(master, shown[-1:]) == shown
+            child.go_on()
+        child.hear("stopped")
+        assert self.read_until(master, b"\n") == b"\n"  # the console is left at a line's beginning
+        assert child.end() == 0
+
+    def test_a_stopped_terminal_holds_up_nothing_else(
+        self, folder: Path, terminal: tuple[int, int]
+    ) -> None:
+        _, slave = terminal
+        code = "tail.SINK_PATIENCE = 0.3\n" + BLOCKED + "log.stop(); say(repr(log.skipped))\n"
+        child = start(code + "os._exit(0)", folder, slave)
+        wait_until_full(slave)
+        child.go_on()
+        child.hear("main thread runs")
+        assert re.fullmatch(r"\{.*: \d+\}\n", child.said.readline())
+        assert child.end() == 0
+        os.close(slave)

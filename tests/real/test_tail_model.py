@@ -1,0 +1,159 @@
+"""Random histories of log files against a model: the view is what was written, line by line."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procession._logs import lookout
+from procession._logs.pump import Pump
+from procession._logs.view import View
+
+PIECE = st.sampled_from(
+    [b"a", b"bc\n", b"\n", b"\r 50%", b"\0", b"\xff\xfe", b"\xe2\x82", b"\xac", b"d" * 70_000]
+)
+WRITE = st.lists(PIECE, min_size=1, max_size=6).map(b"".join)
+STEP = st.one_of(
+    st.tuples(st.just("write"), WRITE),
+    st.tuples(st.just("turn"), st.just(b"")),
+    st.tuples(st.just("truncate"), st.just(b"")),
+    st.tuples(st.just("replace"), WRITE),
+    st.tuples(st.just("delete"), st.just(b"")),
+)
+HISTORY = st.lists(st.tuples(st.integers(0, 1), STEP), max_size=25)
+
+
+class Log:
+    """A file, and all that was ever to be read of it, in the parts that end when it starts over."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        self.path = folder / f"{n}.log"
+        self.parts = [b""]
+        self.content: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self.content is None:  # there is no file of that name (any more)
+            self.parts.append(b"")
+            self.content = b""
+        with self.path.open("ab") as file:
+            file.write(data)
+        self.parts[-1] += data
+        self.content += data
+
+    def truncate(self) -> None:
+        if self.content:
+            os.truncate(self.path, 0)
+            self.parts.append(b"")
+            self.content = b""
+
+    def replace(self, data: bytes) -> None:
+        other = self.path.with_suffix(".new")
+        other.write_bytes(data)
+        other.replace(self.path)
+        self.parts.append(data)
+        self.content = data
+
+    def delete(self) -> None:
+        if self.content is not None:
+            self.path.unlink()
+            self.content = None
+
+    def lines(self) -> list[bytes]:
+        """The lines of every part, ends left out; what starts over begins a new line."""
+        lines: list[bytes] = []
+        for part in self.parts:
+            *whole, last = part.split(b"\n")
+            lines += whole + [last] * bool(last)
+        return lines
+
+
+@contextmanager
+def driven(view: View) -> Iterator[Pump]:
+    """A pump that turns when the test says so, on the test's thread."""
+    pump = Pump()
+    with pump.paused(1.0):
+        pump.admit(view)
+        yield pump
+        pump.shut()
+
+
+def settle(pump: Pump) -> None:
+    """Turn until everything that is there has been read."""
+    for _ in range(12):
+        pump.order(lambda: None)
+        pump.turn()
+
+
+def lines_of(view: bytes, n: int) -> list[bytes]:
+    return [line[3:] for line in view.split(b"\n") if line.startswith(b"<%d>" % n)]
+
+
+def play(pump: Pump, logs: list[Log], history: list[tuple[int, tuple[str, bytes]]]) -> None:
+    for n, (what, data) in history:
+        if what == "write":
+            logs[n].write(data)
+        elif what == "turn":
+            pump.order(lambda: None)
+            pump.turn()
+        else:
+            # A tail can know of what happened to a file only if it has seen it before and after.
+            settle(pump)
+            logs[n].replace(data) if what == "replace" else getattr(logs[n], what)()
+            settle(pump)
+
+
+def finish(pump: Pump, view: View) -> None:
+    pump.order(lambda: pump.drain(view))
+    while not view.drained.is_set():
+        pump.turn()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_net_is_cast_in_every_turn() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lookout, "NET_PERIOD", 0.0)
+        yield
+
+
+@settings(max_examples=60, deadline=None)
+@given(HISTORY)
+def test_the_view_is_what_was_written(history: list[tuple[int, tuple[str, bytes]]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        logs = [Log(folder, n) for n in range(2)]
+        files = [(str(log.path), f"<{n}>") for n, log in enumerate(logs)]
+        view = View(files, str(folder / "view"), interval=0.1)
+        with driven(view) as pump:
+            play(pump, logs, history)
+            finish(pump, view)
+        shown = (folder / "view").read_bytes()
+
+        for n, log in enumerate(logs):
+            assert lines_of(shown, n) == log.lines()
+            assert log.content is None or log.path.read_bytes() == log.content
+        for line in shown.removesuffix(b"\n").split(b"\n") if shown else []:
+            assert re.match(rb"<[01]>[^<>]*\Z", line)
+
+
+@settings(max_examples=25, deadline=None)
+@given(HISTORY)
+def test_a_text_stream_shows_the_same(history: list[tuple[int, tuple[str, bytes]]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        log = Log(Path(name), 0)
+        screen = io.StringIO(newline="")
+        view = View([(str(log.path), "<0>")], screen, interval=0.1, keep=lambda _: True)
+        with driven(view) as pump:
+            play(pump, [log, log], history)
+            finish(pump, view)
+
+        expected = [line.decode(errors="replace") for line in log.lines()]
+        assert [line[3:] for line in screen.getvalue().split("\n") if line] == expected
