@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -236,3 +238,20 @@ def test_a_doubled_comma_stands_for_one() -> None:
 def test_seconds_may_be_without_end() -> None:
     assert parse_args(["--shutdown-timeout", "inf", "s.py"]).shutdown_timeout == float("inf")
     assert parse_args(["--shutdown-timeout", "5", "s.py"]).shutdown_timeout == 5
+
+
+def test_the_table_in_the_docs_has_every_option() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "command.md").read_text().splitlines()
+    table = {}
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if len(cells) == 4 and cells[0].startswith("`-"):
+            table[re.findall(r"`(--?[\w-]+)", cells[0])[-1]] = cells[2]
+    expected = {
+        next(name for name in action.option_strings if name.startswith("--")): (
+            "yes" if isinstance(action, (EnvOption, EnvSwitch)) else "no"
+        )
+        for action in OPTIONS
+        if action.dest != "help"
+    }
+    assert table == expected

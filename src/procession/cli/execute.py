@@ -116,7 +116,7 @@ class _Run:
     def _announce(self) -> None:
         self._directory.link_latest()
         if self._directory.path is not None:
-            whisper(f"logs in {os.path.relpath(self._directory.path)}")
+            whisper(f"logs in {_short(self._directory.path)}")
 
     def _close(self, error: BaseException | None) -> None:
         """Write the report; or leave nothing behind where no worker was ever started."""
@@ -146,6 +146,14 @@ def random_id() -> str:
     value[8] = value[8] & 0x3F | 0x80
     text = value.hex()
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def _short(path: str) -> str:
+    """The path from here, where that is shorter."""
+    try:
+        return min(os.path.relpath(path), path, key=len)
+    except FileNotFoundError:  # the current directory has been removed
+        return path
 
 
 def _finished(context: PContext) -> RunProcsResult:

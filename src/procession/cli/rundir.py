@@ -200,13 +200,26 @@ def prune(base: str, keep: int) -> None:
     """
     from shutil import rmtree
 
-    finished: list[tuple[float, str]] = []
-    for entry in os.scandir(base):
-        report = os.path.join(entry.path, REPORT)
-        if entry.is_dir(follow_symlinks=False) and os.path.isfile(report) and _finished(entry.path):
-            finished.append((os.stat(report).st_mtime, entry.path))
-    for path in surplus(finished, keep - 1):
+    for path in surplus(_finished_runs(base), keep - 1):
         rmtree(path, ignore_errors=True)
+
+
+def _finished_runs(base: str) -> list[tuple[float, str]]:
+    """The runs that are over, each with the time of its end."""
+    finished: list[tuple[float, str]] = []
+    for name in _names_in(base):
+        path = os.path.join(base, name)
+        if not os.path.islink(path) and _is_over(path):
+            with suppress(FileNotFoundError):  # no run, or another launcher is removing it
+                finished.append((os.stat(os.path.join(path, REPORT)).st_mtime, path))
+    return finished
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def surplus(finished: list[tuple[float, str]], keep: int) -> list[str]:
@@ -214,8 +227,8 @@ def surplus(finished: list[tuple[float, str]], keep: int) -> list[str]:
     return [path for _, path in sorted(finished)[: max(len(finished) - keep, 0)]]
 
 
-def _finished(path: str) -> bool:
-    """Whether nobody holds the run's directory; False where that cannot be told."""
+def _is_over(path: str) -> bool:
+    """Whether it is a directory that nobody holds; False where that cannot be told."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -234,7 +247,7 @@ def _hold(path: str) -> int | None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # a file system without locks; `_finished` cannot lock there either
+    except OSError:  # a file system without locks; `_is_over` cannot lock there either
         os.close(fd)
         return None
     return fd
