@@ -14,7 +14,7 @@ and the command ends with the worker's own status.
 
 from __future__ import annotations
 
-from pickle import PicklingError
+from _pickle import PicklingError  # pickle's own, without the 3 ms of its pure Python half
 from typing import ClassVar
 
 __all__ = [

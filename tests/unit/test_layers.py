@@ -86,7 +86,7 @@ def top_is_torch(name: str) -> bool:
 
 def test_the_table_is_read() -> None:
     assert TABLE["errors"] == TABLE["_worker"] == set()
-    assert TABLE["_report"] == {"_os", "_worker", "errors"}
+    assert TABLE["_report"] == {"_os", "errors", "_log"}
     assert TABLE["cli"] >= {"multiprocessing", "_loop", "_logs", "numa", "errors"}
     assert "cli" not in TABLE["multiprocessing"]
 

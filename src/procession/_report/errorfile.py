@@ -11,11 +11,13 @@ the timestamp may stand ``timestamp_ns`` (wall clock), ``monotonic_ns`` and ``ex
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._report.files import NotARegularFileError, regular_file
+
+if TYPE_CHECKING:
+    from json import JSONDecodeError
 
 NONE = "<NONE>"
 """torch's message of a failure without an error file."""
@@ -126,6 +128,8 @@ def _read(path: str) -> tuple[str, int]:
 def _parse(text: str) -> dict[str, Any]:
     if not text:
         raise _UnusableError("empty")
+    import json  # read in the rare case of a failure
+
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -143,7 +147,7 @@ def _parse(text: str) -> dict[str, Any]:
     return data
 
 
-def _ends_inside(text: str, error: json.JSONDecodeError) -> bool:
+def _ends_inside(text: str, error: JSONDecodeError) -> bool:
     """True for the beginning of an object: its writer was killed, or the disk was full."""
     if not text.startswith("{"):
         return False

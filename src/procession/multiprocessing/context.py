@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import logging
 import math
 import os
 import signal
@@ -12,6 +11,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
 
+from procession._log import Logger
 from procession._loop.gang import Gang
 from procession._loop.gate import SignalGate
 from procession._os.subreaper import LEASE
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PContext", "require_all_ranks"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class PContext(abc.ABC):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from procession._log import Logger
 from procession.multiprocessing.std import Std, to_map
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DefaultLogsSpecs", "LogsDest", "LogsSpecs"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _CONSOLE = ""  # in LogsDest: the stream is left as the launcher has it
 _TEMPORARY_PREFIX = "procession_"

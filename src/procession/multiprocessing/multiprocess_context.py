@@ -109,7 +109,10 @@ class MultiprocessContext(PContext):
         from procession._worker.function import as_child_process, run_call, speak_through
 
         (result,) = fds
-        for fd, name, path in ((1, "stdout", self.stdouts[rank]), (2, "stderr", self.stderrs[rank])):
+        for fd, name, path in (
+            (1, "stdout", self.stdouts[rank]),
+            (2, "stderr", self.stderrs[rank]),
+        ):
             if path:
                 speak_through(fd, name)
         return as_child_process(lambda: run_call(self._function, self.args[rank], result))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from typing import TYPE_CHECKING, Any
 
 from procession.errors import NotPicklableError
@@ -66,6 +65,8 @@ class ReturnPipes:
             self._received[rank] += data
 
     def _value(self, rank: int) -> Any:
+        import pickle
+
         body = memoryview(self._received[rank])[_LENGTH:]
         try:
             return pickle.loads(body) if body else None  # noqa: S301 - our worker wrote it

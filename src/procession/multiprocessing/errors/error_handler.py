@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import json
-import logging
 import os
 import warnings
 from typing import TYPE_CHECKING
 
+from procession._log import Logger
 from procession._report.errorfile import read_error_file
 from procession._worker import errorfile
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorHandler"]
 
-_log = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class ErrorHandler:
@@ -59,12 +58,14 @@ class ErrorHandler:
         Args:
             e: The exception.
         """
+        import json
+
         error = json.dumps(errorfile.describe(e))
         file = self._get_error_file_path()
         if file:
             self._write_error_file(file, error)
         else:
-            _log.info("no error file is defined for this process; the error is:\n%s", error)
+            logger.info("no error file is defined for this process; the error is:\n%s", error)
 
     def override_error_code_in_rootcause_data(
         self, rootcause_error_file: str, rootcause_error: dict[str, Any], error_code: int = 0
@@ -81,7 +82,7 @@ class ErrorHandler:
             message["errorCode"] = error_code
         else:
             lack = "a message" if message is None else "an object for a message"
-            _log.warning(
+            logger.warning(
                 "child error file (%s) is without %s; error code %s is not put into it",
                 rootcause_error_file,
                 lack,
@@ -101,20 +102,22 @@ class ErrorHandler:
         Raises:
             FileNotFoundError: There is no such file.
         """
+        import json
+
         rootcause_error = _data_of(rootcause_error_file)
         if error_code:
             self.override_error_code_in_rootcause_data(
                 rootcause_error_file, rootcause_error, error_code
             )
         text = json.dumps(rootcause_error)
-        _log.debug("child error file (%s) contents:\n%s", rootcause_error_file, text)
+        logger.debug("child error file (%s) contents:\n%s", rootcause_error_file, text)
         my_error_file = self._get_error_file_path()
         if my_error_file:
             _log_what_is_there(my_error_file)
             self._write_error_file(my_error_file, text)
-            _log.info("dumped error file to parent's %s", my_error_file)
+            logger.info("dumped error file to parent's %s", my_error_file)
         else:
-            _log.error(
+            logger.error(
                 "no error file defined for parent, to copy child error file (%s)",
                 rootcause_error_file,
             )
@@ -122,9 +125,11 @@ class ErrorHandler:
 
 def _log_what_is_there(my_error_file: str) -> None:
     """A child that inherits this process's TORCHELASTIC_ERROR_FILE may have written it."""
+    import json
+
     found = read_error_file(my_error_file)
     if found is not None:
-        _log.warning(
+        logger.warning(
             "%s already exists and will be overwritten. Original contents:\n%s",
             my_error_file,
             json.dumps(found.data, indent=2) if found.problem is None else f"({found.problem})",
@@ -137,5 +142,5 @@ def _data_of(error_file: str) -> dict[str, Any]:
         raise FileNotFoundError(errno.ENOENT, "no error file of the child", error_file)
     if found.problem is None:
         return found.data
-    _log.warning("child error file (%s) is %s", error_file, found.problem)
+    logger.warning("child error file (%s) is %s", error_file, found.problem)
     return {"message": {"message": f"child error file ({error_file}) is {found.problem}"}}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from procession._log import Logger
 from procession.multiprocessing.errors.child_failed import ChildFailedError
 from procession.multiprocessing.errors.failure import NOT_AVAILABLE
 from procession.multiprocessing.errors.handlers import get_error_handler
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["record"]
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
