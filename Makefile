@@ -31,7 +31,7 @@ check: .venv-test/ready
 
 # What compares with torch; with this variable a missing torch fails the tests that would be skipped.
 compat: .venv-torch/ready
-	PROCESSION_REQUIRE_TORCH=1 .venv-torch/bin/python -m pytest -n auto tests/compat
+	PROCESSION_REQUIRE_TORCH=1 .venv-torch/bin/python -m pytest -n auto --dist loadgroup tests/compat
 
 bench: .venv-torch/ready
 	.venv-torch/bin/python -m benchmarks

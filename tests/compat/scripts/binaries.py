@@ -243,12 +243,27 @@ def a_second_start_is_refused(directory):
         context.close()
 
 
+def handled():
+    """Whether the signals have a handler that is not Python's own."""
+    return {
+        "SIGTERM": callable(signal.getsignal(signal.SIGTERM)),
+        "SIGINT": signal.getsignal(signal.SIGINT) is not signal.default_int_handler,
+    }
+
+
 @case
-def the_handlers_are_those_of_the_environment(directory):
-    return [
-        getattr(signal.getsignal(signum), "__name__", None) is not None
-        for signum in (signal.SIGTERM, signal.SIGINT)
-    ]
+def signals_are_handled_while_workers_run(directory):
+    context = start(directory, [("-c", "exec sleep 60")])
+    try:
+        return handled()
+    finally:
+        context.close()
+
+
+@case
+def signals_are_handled_after_the_close(directory):
+    start(directory, [("-c", "true")]).close()
+    return handled()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 CASES = {}
+HERE = os.path.dirname(os.path.abspath(__file__))
 SAID = (
     "said "  # what a worker prints begins with this, after whatever prefix the tee puts before it
 )
@@ -139,8 +140,7 @@ def error_record(data):
 def own_frames(traceback):
     """The frames of a traceback that lie in these scripts."""
     frames = re.findall(r'File "(.*?)", (line \d+, in .*)', traceback)
-    here = os.path.dirname(os.path.abspath(__file__))
-    return [where for path, where in frames if os.path.dirname(os.path.abspath(path)) == here]
+    return [where for path, where in frames if os.path.dirname(os.path.abspath(path)) == HERE]
 
 
 def files(directory):
@@ -169,6 +169,7 @@ def plain(value, directory):
     if isinstance(value, (set, frozenset)):
         return sorted(plain(one, directory) for one in value)
     if isinstance(value, str):
+        value = value.replace(directory, "DIR").replace(HERE, "HERE")
         value = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", value)
-        return re.sub(r"_[a-z0-9_]{8}(?=/|$)", "_RANDOM", value.replace(directory, "DIR"))
+        return re.sub(r"_[a-z0-9_]{8}(?=/|$)", "_RANDOM", value)
     return value

@@ -171,7 +171,7 @@ def forkserver_success(directory):
 
 @case
 def forkserver_exception(directory):
-    return run(directory, raises, [(0, "bad value")], "forkserver")
+    return run(directory, raises, [(0, "bad value")], "forkserver", redirects=Std.OUT, tee=Std.ERR)
 
 
 @case

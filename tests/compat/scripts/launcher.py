@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import dump
-from dump import case, said
+from dump import HERE, case, said
 
 COMMAND = [sys.executable, "-m", "torch.distributed.run"]
-HERE = os.path.dirname(os.path.abspath(__file__))
 TELL = os.path.join(HERE, "tell.py")
+TWO = ("--nproc-per-node=2", "--redirects=0")
 
 
 def launch(directory, *words, env=None, cwd=None):
@@ -63,87 +63,94 @@ def plain(directory):
 
 @case
 def one_worker(directory):
-    return launch(directory, TELL, "FACTS")
+    return launch(directory, "--redirects=0", TELL, "FACTS")
 
 
 @case
 def standalone(directory):
-    return launch(directory, "--standalone", "--nproc_per_node=2", TELL, "FACTS")
+    return launch(directory, *TWO, "--standalone", TELL, "FACTS")
 
 
 @case
 def options_reach_the_environment(directory):
     return launch(
         directory,
-        *("--nnodes=1", "--node-rank=0", "--nproc-per-node=2", "--role=reader"),
-        *("--max-restarts=3", "--rdzv-id=job7", "--master-addr=localhost", "--master-port=29871"),
-        *(TELL, "FACTS"),
+        *("--nnodes=1", "--node_rank=0", "--nproc_per_node=2", "--role=reader", "--redirects=0"),
+        *("--max-restarts=3", "--master-addr=localhost", "--master-port=29871", TELL, "FACTS"),
     )
 
 
 @case
+def a_run_id(directory):
+    return launch(directory, *TWO, "--rdzv-id=job7", TELL, "FACTS")
+
+
+@case
 def variables_stand_for_options(directory):
-    env = {"PET_NPROC_PER_NODE": "2", "PET_ROLE": "writer", "PET_MAX_RESTARTS": "1"}
+    env = {"PET_NPROC_PER_NODE": "2", "PET_ROLE": "writer", "PET_REDIRECTS": "0"}
     return launch(directory, TELL, "FACTS", env=env)
 
 
 @case
 def threads_that_were_chosen_stay(directory):
-    return launch(directory, "--nproc-per-node=2", TELL, "FACTS", env={"OMP_NUM_THREADS": "3"})
+    return launch(directory, *TWO, TELL, "FACTS", env={"OMP_NUM_THREADS": "3"})
 
 
 @case
 def a_module(directory):
-    return launch(directory, "--nproc-per-node=2", "-m", "tell", "FACTS", "a", cwd=HERE)
+    return launch(directory, *TWO, "-m", "tell", "FACTS", "a", cwd=HERE)
 
 
 @case
 def a_program_that_is_not_python(directory):
-    return launch(
-        directory, "--nproc-per-node=2", "--no-python", sys.executable, TELL, "FACTS", "a"
-    )
+    return launch(directory, *TWO, "--no-python", sys.executable, TELL, "FACTS", "a")
 
 
 @case
 def a_script_run_in_the_launchers_way(directory):
-    return launch(directory, "--nproc-per-node=1", "--run-path", TELL, "FACTS", "a")
+    return launch(directory, "--redirects=0", "--run-path", TELL, "FACTS", "a")
 
 
 @case
 def macros_in_arguments(directory):
-    words = ("${local_rank}", "x${local_rank}y", "$local_rank", "$$", "${other}")
-    return launch(directory, "--nproc-per-node=2", TELL, "FACTS", *words)
+    words = ("${local_rank}", "x${local_rank}y", "${other}", "$other", "a$")
+    return launch(directory, *TWO, TELL, "FACTS", *words)
+
+
+@case
+def dollars_in_arguments(directory):
+    return launch(directory, *TWO, TELL, "FACTS", "$local_rank", "$$")
 
 
 @case
 def virtual_local_ranks(directory):
-    return launch(directory, "--nproc-per-node=2", "--virtual-local-rank", TELL, "FACTS")
+    return launch(directory, *TWO, "--virtual-local-rank", TELL, "FACTS")
 
 
 @case
 def restarts(directory):
     return launch(
-        directory, "--nproc-per-node=1", "--max-restarts=2", TELL, "FACTS", env={"FAIL_UNTIL": "2"}
+        directory, "--redirects=0", "--max-restarts=2", TELL, "FACTS", env={"FAIL_UNTIL": "2"}
     )
 
 
 @case
 def redirects_and_tee(directory):
     wishes = ("-r", "0:3,1:1", "-t", "0:1,1:2", "--log-dir", "LOGS")
-    return launch(directory, "--nproc-per-node=2", "--rdzv-id=job", *wishes, TELL, "FACTS")
+    return launch(directory, "--nproc-per-node=2", *wishes, TELL, "FACTS")
 
 
 @case
 def only_some_ranks_reach_the_console(directory):
     wishes = ("--tee=3", "--local-ranks-filter=1", "--log-dir=LOGS")
-    return launch(directory, "--nproc-per-node=2", "--rdzv-id=job", *wishes, TELL, "FACTS")
+    return launch(directory, "--nproc-per-node=2", *wishes, TELL, "FACTS")
 
 
 @case
 def prefixes(directory):
     return launch(
         directory,
-        *("--nproc-per-node=2", "--rdzv-id=job", "--tee=3", "--log-dir=LOGS", "--role=reader"),
+        *("--nproc-per-node=2", "--tee=3", "--log-dir=LOGS", "--role=reader"),
         *(TELL, "FACTS"),
         env={"TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "<${role_name} ${rank} ${local_rank}> "},
     )
@@ -153,7 +160,7 @@ def prefixes(directory):
 def duplicate_filters(directory):
     return launch(
         directory,
-        *("--nproc-per-node=2", "--rdzv-id=job", "--tee=3", "--log-dir=LOGS"),
+        *("--nproc-per-node=2", "--tee=3", "--log-dir=LOGS"),
         *("--duplicate-stdout-filters=by 1,nobody", "--duplicate-stderr-filters=by"),
         *(TELL, "FACTS"),
     )
@@ -162,7 +169,7 @@ def duplicate_filters(directory):
 @case
 def a_recorded_exception(directory):
     recorded = os.path.join(HERE, "recorded.py")
-    wishes = ("--rdzv-id=job", "-r=3", "--log-dir=LOGS")
+    wishes = ("-r=3", "--log-dir=LOGS")
     return launch(directory, "--nproc-per-node=1", *wishes, recorded, "raise")
 
 

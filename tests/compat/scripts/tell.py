@@ -24,7 +24,9 @@ os.umask(facts["umask"])
 name = f"{os.environ['RANK']}-{os.environ['TORCHELASTIC_RESTART_COUNT']}.json"
 with open(os.path.join(sys.argv[1], name), "w") as file:
     json.dump(facts, file)
-print(f"said by {os.environ['RANK']} to stdout", flush=True)
-print(f"said by {os.environ['RANK']} to stderr", file=sys.stderr, flush=True)
+for fd, stream in ((1, "stdout"), (2, "stderr")):
+    os.write(
+        fd, f"said by {os.environ['RANK']} to {stream}\n".encode()
+    )  # print would cut it in two
 if os.environ.get("FAIL_UNTIL", "0") > os.environ["TORCHELASTIC_RESTART_COUNT"]:
     sys.exit(5)

@@ -1,0 +1,38 @@
+"""A real client: DistributedDataParallel over four ranks, the same script under both launchers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
+
+
+def final_loss(launcher: str, cwd: Path) -> str:
+    """What rank 0 prints in the end, with all its digits."""
+    run = subprocess.run(
+        [sys.executable, "-m", launcher, "--nproc-per-node=4", str(EXAMPLE)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    losses = re.findall(r"final loss: (\S+)$", run.stdout, re.MULTILINE)
+    assert len(losses) == 1, run.stdout
+    return str(losses[0])
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(280)
+@pytest.mark.xdist_group("ddp")
+def test_the_final_loss_is_the_same(tmp_path: Path) -> None:
+    ours = final_loss("procession.run", tmp_path)
+    assert float(ours) < 0.5
+    assert ours == final_loss("torch.distributed.run", tmp_path)
