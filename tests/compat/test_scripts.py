@@ -35,7 +35,50 @@ SCRIPTS = ("functions", "binaries", "launcher", "pieces")
 PATIENCE = 280  # seconds for a script
 
 # Heading of the row in docs/differences.md -> what it covers: script/case/path, as a pattern.
-DIFFERENCES: dict[str, list[str]] = {}
+DIFFERENCES: dict[str, list[str]] = {
+    "Output is kept and shown unless you say otherwise": [r"launcher/plain/.*/std(out|err)/"],
+    "MASTER_ADDR": [r"launcher/.*/env/MASTER_ADDR$"],
+    "TORCHELASTIC_USE_AGENT_STORE": [r"launcher/.*/env/TORCHELASTIC_USE_AGENT_STORE$"],
+    "The run id you give is the run id": [r"launcher/a_run_id/.*/env/TORCHELASTIC_RUN_ID$"],
+    "The exit status is the worker's": [
+        r"launcher/a_worker_that_(fails|is_killed)/given/status$",
+        r"launcher/a_termination_signal_ends_the_run/given/status$",
+    ],
+    "A usage error ends with 2": [
+        r"launcher/(a_script_that_is_not_there|a_count_that_is_none)/given/status$"
+    ],
+    "Options are written in full": [r"launcher/an_unknown_option/"],
+    "Dollar signs in arguments": [r"launcher/dollars_in_arguments/.*/argv/"],
+    "Every worker leads a session": [
+        r"launcher/a_script_run_in_the_launchers_way/.*/leads_a_session$"
+    ],
+    "A run directory has a report and a link": [
+        r"launcher/.*/files/DIR/UUID_RANDOM/report.json$",
+        r"launcher/.*/files/DIR/latest$",
+    ],
+    "The message of a failure without a traceback": [
+        r"functions/\w+_exit_\w+/given/.*/message$",
+        r"binaries/(exit_statuses|the_first_of_three_to_fail)/given/.*/message$",
+        r"binaries/(a_rank_that_succeeds_and_one_that_fails|a_recorded_exit_status)/.*/message$",
+        r"pieces/failures_without_a_message/given/message$",
+    ],
+    "What was stopped has not failed": [
+        r"binaries/the_first_of_three_to_fail/given/others$",
+        r"functions/(fork_exception_beside_a_peer|a_second_start_is_refused)/files/.*/error.json$",
+    ],
+    "A function's traceback is in its stderr": [
+        r"functions/fork(server)?_exception/files/.*/stderr.log$"
+    ],
+    "A return value that cannot be pickled": [
+        r"functions/fork_return_value_that_cannot_be_pickled/files/.*/error.json$"
+    ],
+    "Nothing is made where nothing starts": [
+        r"functions/an_unknown_start_method_is_refused/files/"
+    ],
+    "Signal handlers are put back": [r"binaries/signals_are_handled_after_the_close/"],
+    "Masks for any local rank": [r"pieces/masks_beyond_torch/"],
+    "A failure without a time": [r"pieces/failures/given/(no time/is_recent|stamps/2)$"],
+}
 
 # script/case, path, with torch, with procession
 Difference = tuple[str, Any, Any]
@@ -53,8 +96,12 @@ def cases_of(script: str) -> list[str]:
 def all_cases() -> Iterator[Any]:
     for script in SCRIPTS:
         for case in cases_of(script):
-            marks = [pytest.mark.xdist_group(script), pytest.mark.torch]
-            yield pytest.param(script, case, id=f"{script}-{case}", marks=marks)
+            yield pytest.param(script, case, id=f"{script}-{case}", marks=marks_of(script))
+
+
+def marks_of(script: str) -> list[pytest.MarkDecorator]:
+    """What needs torch, and all of one script in one process, so that it runs once."""
+    return [pytest.mark.torch, pytest.mark.xdist_group(script)]
 
 
 def migrated(text: str) -> str:
@@ -126,6 +173,11 @@ def compare(torch: Any, ours: Any, path: str = "") -> Iterator[Difference]:
         yield from compare(one, other, f"{path}/{key}")
 
 
+def differences(script: str, case: str, torch: Outcome, ours: Outcome) -> list[Difference]:
+    """Where a case's outcomes differ."""
+    return list(compare(torch[case], ours.get(case, "nothing"), f"{script}/{case}"))
+
+
 def heading_of(place: str) -> str | None:
     """The row of docs/differences.md that a difference falls under."""
     for heading, patterns in DIFFERENCES.items():
@@ -137,9 +189,21 @@ def heading_of(place: str) -> str | None:
 @pytest.mark.timeout(PATIENCE + 20)
 @pytest.mark.parametrize(("script", "case"), list(all_cases()))
 def test_same(script: str, case: str, both: Callable[[str], tuple[Outcome, Outcome]]) -> None:
-    torch, ours = both(script)
-    found = list(compare(torch[case], ours[case], f"{script}/{case}"))
+    found = differences(script, case, *both(script))
     assert [one for one in found if heading_of(one[0]) is None] == []
+
+
+@pytest.mark.timeout(PATIENCE + 20)
+@pytest.mark.parametrize(
+    "script", [pytest.param(script, marks=marks_of(script)) for script in SCRIPTS]
+)
+def test_every_difference_named_is_still_there(
+    script: str, both: Callable[[str], tuple[Outcome, Outcome]]
+) -> None:
+    cases = (differences(script, case, *both(script)) for case in cases_of(script))
+    places = [place for case in cases for place, _, _ in case]
+    patterns = [p for rows in DIFFERENCES.values() for p in rows if p.startswith(script)]
+    assert [p for p in patterns if not any(re.search(p, place) for place in places)] == []
 
 
 @pytest.mark.parametrize("heading", DIFFERENCES)
