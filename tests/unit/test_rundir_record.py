@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from procession.cli.command import Command
-from procession.cli.execute import random_id, restart_line
+from procession.cli.execute import random_id, restart_line, stopping_line
 from procession.cli.exits import exit_status
 from procession.cli.record import Record, message, origin
 from procession.cli.starting import start_error
@@ -108,6 +109,22 @@ def test_what_is_said_before_another_attempt() -> None:
     assert (
         restart_line(two, 4, 4) == "rank 2 and 1 more failed (exit code 3); attempt 4 of 4 starts"
     )
+
+
+@pytest.mark.parametrize(
+    ("grace", "line"),
+    [
+        (
+            30.0,
+            "SIGHUP: the workers get SIGTERM, and SIGKILL after 30 s; "
+            "a further signal kills them at once",
+        ),
+        (math.inf, "SIGHUP: the workers get SIGTERM; a further signal kills them at once"),
+        (0.0, "SIGHUP: the workers get SIGKILL"),
+    ],
+)
+def test_what_is_said_when_a_run_is_stopped(grace: float, line: str) -> None:
+    assert stopping_line(signal.SIGHUP, grace) == line
 
 
 def test_a_random_id_is_a_uuid() -> None:

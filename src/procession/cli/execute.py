@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -85,7 +86,7 @@ class _Run:
                 context = self._start(number, port)
                 stack.callback(context.close, signal.SIGTERM, self._plan.grace)
                 attempt = self._record.begin_attempt(number, port, started_ns)
-            result = _finished(context)
+            result = self._finished(context)
         attempt.result = result
         return result
 
@@ -113,6 +114,16 @@ class _Run:
             self._announce()
         return context
 
+    def _finished(self, context: PContext) -> RunProcsResult:
+        try:
+            result = context.wait()
+            while result is None:
+                result = context.wait()
+        except SignalException as error:
+            say(stopping_line(error.sigval, self._plan.grace))
+            raise
+        return result
+
     def _announce(self) -> None:
         self._directory.link_latest()
         if self._directory.path is not None:
@@ -139,6 +150,14 @@ def restart_line(result: RunProcsResult, attempt: int, attempts: int) -> str:
     )
 
 
+def stopping_line(signum: signal.Signals, grace: float) -> str:
+    """What is said when a signal begins the end of a run. Pure."""
+    if grace == 0:
+        return f"{signum.name}: the workers get SIGKILL"
+    kill = "" if grace == math.inf else f", and SIGKILL after {grace:g} s"
+    return f"{signum.name}: the workers get SIGTERM{kill}; a further signal kills them at once"
+
+
 def random_id() -> str:
     """A random UUID (RFC 9562, version 4), as torchrun names a run that was given no name."""
     value = bytearray(os.urandom(16))
@@ -154,14 +173,6 @@ def _short(path: str) -> str:
         return min(os.path.relpath(path), path, key=len)
     except FileNotFoundError:  # the current directory has been removed
         return path
-
-
-def _finished(context: PContext) -> RunProcsResult:
-    """Wait for a gang without end."""
-    result = context.wait()
-    while result is None:
-        result = context.wait()
-    return result
 
 
 def _numbers(names: tuple[str, ...]) -> list[int]:

@@ -43,8 +43,11 @@ def test_a_signal_ends_the_run(name: str, here: Any, ready: Any) -> None:
     process.send_signal(signal.Signals[name])
     ended = here.end(process)
     assert ended.code == 128 + signal.Signals[name]
-    assert ended.err.splitlines()[-1] == f"procession: {name} ended the run"
-    assert "Traceback" not in ended.err
+    assert ended.err.splitlines() == [
+        f"procession: {name}: the workers get SIGTERM, and SIGKILL after 30 s; "
+        "a further signal kills them at once",
+        f"procession: {name} ended the run",
+    ]
     report = ended.report
     assert (report["origin"], report["exit_code"]) == ("signal", ended.code)
     assert report["message"] == f"{name} ended the run"
@@ -66,6 +69,16 @@ def test_workers_have_their_grace_and_no_more(here: Any, ready: Any) -> None:
     assert ended.code == 143
     assert 0.9 < time.monotonic() - start < 6
     assert (here.directory / "saved").exists()
+
+
+def test_a_further_signal_ends_the_grace(here: Any, ready: Any) -> None:
+    stay = "signal.signal(signal.SIGTERM, lambda *_: print('deaf', flush=True))"
+    process = ready(stay, "--shutdown-timeout", "inf", ranks=1)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline().endswith("deaf\n")
+    time.sleep(1.1)  # a second signal counts as such from a second after the first
+    process.send_signal(signal.SIGTERM)
+    assert here.end(process).code == 130
 
 
 def test_signals_that_are_passed_on(here: Any, ready: Any) -> None:
