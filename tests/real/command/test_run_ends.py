@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import sys
 from typing import Any
 
 import pytest
@@ -278,10 +279,11 @@ def test_standard_input_is_the_launchers(here: Any) -> None:
 
 def test_a_run_within_a_run_hands_its_cause_on(here: Any) -> None:
     here.file("inner.py", "raise KeyError('deep')")
-    here.file("outer.py", "import sys; from procession.run import main; main(sys.argv[1:])")
-    ended = here.run("-n", "1", "outer.py", "-n", "1", "--log-dir", "inner", "inner.py")
+    inner = (sys.executable, "-m", "procession", "run", "--log-dir", "inner", "inner.py")
+    ended = here.run("--no-python", *inner)
     assert ended.code == 1
-    assert "KeyError: 'deep'" in json.dumps(ended.report["root_cause"])
+    error = ended.report["root_cause"]["error"]
+    assert (error["exception_type"], error["message"]) == ("KeyError", "KeyError: 'deep'")
 
 
 def test_as_a_library(here: Any) -> None:

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -126,6 +127,19 @@ def test_no_restart_after_a_signal(here: Any, ready: Any) -> None:
     ended = here.end(process)
     assert ended.code == 143
     assert "starts" not in ended.err
+
+
+def test_signals_between_attempts(here: Any) -> None:
+    """One that is to be passed on finds nobody, and does not end the launcher by its default."""
+    here.file("s.py", "raise SystemExit(1)")
+    process = here.start("--max-restarts", "999", "-r", "3", "s.py", stderr=subprocess.PIPE)
+    for attempt in range(2, 12):
+        assert f"attempt {attempt} of 1000 starts" in process.stderr.readline()
+        process.send_signal(signal.SIGUSR1)  # about now one gang has gone and none is there yet
+    process.send_signal(signal.SIGTERM)
+    ended = here.end(process)
+    assert ended.code == 143
+    assert ended.report["origin"] == "signal"
 
 
 # --- in a terminal ---
