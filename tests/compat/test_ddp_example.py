@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import procession
+
+SOURCE = Path(procession.__file__).parents[1]  # installed or not
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
 
 
@@ -17,6 +21,7 @@ def final_loss(launcher: str, cwd: Path) -> str:
     run = subprocess.run(
         [sys.executable, "-m", launcher, "--nproc-per-node=4", str(EXAMPLE)],
         cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -23,8 +23,11 @@ from typing import Any
 
 import pytest
 
+import procession
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+SOURCE = Path(procession.__file__).parents[1]  # installed or not
 MIGRATION_RULE = {
     "torch.distributed.elastic": "procession",
     "torch.distributed.launcher": "procession.launcher",
@@ -116,7 +119,7 @@ def start(script: str, place: Path, change: Callable[[str], str]) -> subprocess.
     shutil.copytree(HERE / "scripts", place)
     for path in place.glob("*.py"):
         path.write_text(change(path.read_text()))
-    env = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
     with open(place / "said", "wb") as said:
         return subprocess.Popen(
             [sys.executable, f"{script}.py", "out.json"],

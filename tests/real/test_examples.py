@@ -1,0 +1,65 @@
+"""The examples, run as their docstrings say: they do what they promise."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import procession
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(procession.__file__).parents[1]  # installed or not
+LAUNCH = ("-m", "procession.run", "--nproc-per-node=4")
+
+
+def example(name: str, cwd: Path, *launcher: str) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end."""
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "TMPDIR": str(cwd)}
+    return subprocess.run(
+        [sys.executable, *launcher, str(ROOT / "examples" / name)],
+        cwd=cwd,
+        env=known,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_digits_learns_what_it_says(tmp_path: Path) -> None:
+    run = example("digits.py", tmp_path, *LAUNCH)
+    assert run.returncode == 0, run.stderr
+    accuracy = re.search(
+        r"^\[default0\]:accuracy on 360 held-out digits: (\S+)$", run.stdout, re.MULTILINE
+    )
+    assert accuracy is not None, run.stdout
+    assert float(accuracy[1]) >= 0.93
+    said = set(re.findall(r"^\[default(\d)\]:rank \1 of 4 learns from", run.stdout, re.MULTILINE))
+    assert said == set("0123")
+
+
+def test_fails_names_the_rank_that_raised_and_not_its_victims(tmp_path: Path) -> None:
+    run = example("fails.py", tmp_path, *LAUNCH)
+    assert run.returncode == 1
+    last = run.stderr.rpartition("Root cause")[2]
+    assert re.search(
+        r"^ *FloatingPointError: rank 2: the loss of round 1 is nan$", last, re.MULTILINE
+    )
+    report = json.loads((tmp_path / "procession-runs" / "latest" / "report.json").read_text())
+    assert report["root_cause"]["rank"] == 2
+
+
+def test_functions_returns_values_and_shows_output(tmp_path: Path) -> None:
+    run = example("functions.py", tmp_path)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert min(lines[:4]) == "[primes0]:rank 0 looks at 0 to 2500"
+    assert lines[4:] == [
+        "primes by rank: {0: 367, 1: 302, 2: 281, 3: 279}",
+        "primes below 10000: 1229",
+    ]
