@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 TORCH_VERSION = "2.13.0"
+REQUIRED = bool(os.environ.get("PROCESSION_REQUIRE_TORCH"))
 
 
 def torch_is_missing() -> str | None:
@@ -19,13 +20,17 @@ def torch_is_missing() -> str | None:
     return None if found == TORCH_VERSION else f"torch {found} is installed, not {TORCH_VERSION}"
 
 
+def pytest_configure() -> None:
+    """End at once where PROCESSION_REQUIRE_TORCH forbids to skip and there is no torch."""
+    if REQUIRED and torch_is_missing():
+        raise pytest.UsageError(f"PROCESSION_REQUIRE_TORCH is set, but {torch_is_missing()}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs torch where it is missing, unless PROCESSION_REQUIRE_TORCH forbids that."""
+    """Skip what needs torch where it is missing and may be."""
     missing = torch_is_missing()
-    if missing is None:
+    if missing is None or REQUIRED:
         return
-    if os.environ.get("PROCESSION_REQUIRE_TORCH"):
-        raise pytest.UsageError(f"PROCESSION_REQUIRE_TORCH is set, but {missing}")
     for item in items:
         if item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.skip(reason=missing))
