@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
+    from procession._guardian.client import Guardian
     from procession.cli.plan import Plan
 
 __all__ = [
@@ -117,11 +118,12 @@ def run_script_path(training_script: str, *training_script_args: str) -> None:
     runpy.run_path(training_script, run_name="__main__")
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace, guardian: Guardian | None = None) -> None:
     """Do what a parsed command line asks for.
 
     Args:
         args: What ``get_args_parser().parse_args()`` returned.
+        guardian: One that was started ahead; who gives it closes it.
 
     Raises:
         UsageError: It cannot be done as it was asked for; nothing was started. (A ``ValueError``.)
@@ -138,7 +140,7 @@ def run(args: Namespace) -> None:
         return
     from procession.cli.execute import execute
 
-    execute(plan)
+    execute(plan, guardian)
 
 
 def _plan(args: Namespace) -> Plan:
@@ -150,11 +152,12 @@ def _plan(args: Namespace) -> Plan:
     return make_plan(args, os.environ, workers, command)
 
 
-def main(args: Any = None) -> None:
+def main(args: Any = None, guardian: Guardian | None = None) -> None:
     """Read a command line and do what it asks for.
 
     Args:
         args: Its words; ``sys.argv[1:]`` where None.
+        guardian: One that was started ahead; who gives it closes it.
 
     Raises:
         SystemExit: The command line is wrong, or help was asked for.
@@ -165,9 +168,9 @@ def main(args: Any = None) -> None:
     if os.environ.get("TORCHELASTIC_ERROR_FILE"):  # we are a worker of another launcher
         from procession.multiprocessing.errors import record
 
-        record(run)(options)
+        record(run)(options, guardian)
     else:
-        run(options)
+        run(options, guardian)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Guardian:
         self.pid = pid
         self.run_id = run_id
         self.channel = Channel(sock)
+        self._closed = False
 
     def start(
         self,
@@ -59,6 +60,9 @@ class Guardian:
 
     def close(self) -> None:
         """Let the guardian sweep and end, and reap it; one that does not is continued and killed."""
+        if self._closed:
+            return
+        self._closed = True
         pidfd = open_pidfd(self.pid)
         self.channel.close()
         if pidfd is not None:

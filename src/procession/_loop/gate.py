@@ -2,8 +2,12 @@
 
 A handler that raises does so between any two bytecodes. In the caller's code that is what torch
 documents (``SignalException`` out of whatever they do); in the middle of our bookkeeping it would
-lose a worker. So while the main thread is inside one of our calls the signal is kept, an fd wakes
-the loop, and it is raised when the call returns.
+lose a worker. So while the main thread is inside one of our calls the signal is kept and raised when
+the call returns.
+
+The loop is woken by the interpreter's wakeup fd, which is written in the C handler. A Python handler
+would be too late: it runs between bytecodes, and a signal that comes after the last bytecode before
+poll(2) interrupts nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,12 +87,29 @@ class SignalGate:
             yield
             return
         self._depth += 1
+        outer = self._listen() if self._depth == 1 else -1
         try:
             yield
         finally:
             self._depth -= 1
+            if not self._depth:
+                self._stop_listening(outer)
         if self._pending and not self._depth:
             raise self._raise_for(self.take_pending()[0])
+
+    def _listen(self) -> int:
+        return signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
+
+    def _stop_listening(self, outer: int) -> None:
+        """Give the wakeup fd back to ``outer``, whose owner (asyncio, another gate) looks later."""
+        signal.set_wakeup_fd(outer, warn_on_full_buffer=False)
+        if outer >= 0 and self._pending:
+            os.write(outer, bytes(self._pending))
+
+    def note_wakeup(self) -> None:
+        """Empty the wakeup pipe."""
+        with suppress(BlockingIOError):
+            os.read(self.wake_fd, 4096)
 
     @property
     def pending(self) -> bool:
@@ -104,7 +125,6 @@ class SignalGate:
         if not self._depth:
             raise self._raise_for(signum)
         self._pending.append(signum)
-        os.write(self._wake_end, b"!")
 
 
 def _in_main_thread() -> bool:

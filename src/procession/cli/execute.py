@@ -22,15 +22,17 @@ from procession.multiprocessing.errors import ChildFailedError
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
+    from procession._guardian.client import Guardian
     from procession.cli.plan import Plan
     from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
 
 
-def execute(plan: Plan) -> None:
+def execute(plan: Plan, guardian: Guardian | None = None) -> None:
     """Run a gang to its end.
 
     Args:
         plan: The run.
+        guardian: One that was started ahead, for the first attempt.
 
     Raises:
         ChildFailedError: Workers failed at the last attempt.
@@ -43,14 +45,18 @@ def execute(plan: Plan) -> None:
         gate.install(_numbers(plan.signals), _numbers(plan.forwarded))
         directory = RunDirectory(plan.logs.directory)
         stack.callback(directory.close)
-        _Run(plan, gate, directory).go()
+        _Run(plan, gate, directory, guardian).go()
 
 
 class _Run:
     """One run: its attempts and their record."""
 
-    def __init__(self, plan: Plan, gate: SignalGate, directory: RunDirectory) -> None:
+    def __init__(
+        self, plan: Plan, gate: SignalGate, directory: RunDirectory, guardian: Guardian | None
+    ) -> None:
         self._plan = plan
+        self._guardian = guardian
+        self._exclusive = guardian is not None  # the command's own process
         self._gate = gate
         self._directory = directory
         self._run_id = plan.run_id or random_id()
@@ -106,7 +112,7 @@ class _Run:
                 start_method=plan.start_method,
                 duplicate_stdout_filters=plan.logs.stdout_filters,
                 duplicate_stderr_filters=plan.logs.stderr_filters,
-                supervision=Supervision(plan.grace, plan.signals, plan.forwarded),
+                supervision=self._supervision(),
             )
         except OSError as error:
             raise start_error(error, plan.command) from error
@@ -123,6 +129,17 @@ class _Run:
             say(stopping_line(error.sigval, self._plan.grace))
             raise
         return result
+
+    def _supervision(self) -> Supervision:
+        guardian, self._guardian = self._guardian, None
+        return Supervision(
+            shutdown_timeout=self._plan.grace,
+            signals_to_handle=self._plan.signals,
+            forward_signals=self._plan.forwarded,
+            run_id=guardian.run_id if guardian else "",
+            exclusive=self._exclusive,
+            guardian=guardian,
+        )
 
     def _announce(self) -> None:
         self._directory.link_latest()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from procession._guardian.client import spawn_guardian
 from procession.cli.say import let_go_of_lost_streams, say, write
 from procession.errors import ProcessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from procession._guardian.client import Guardian
+
+_STARTS_NOTHING = {"-h", "--help", "--explain"}
 
 
 def launch(words: Sequence[str]) -> int:
@@ -22,9 +29,10 @@ def launch(words: Sequence[str]) -> int:
         The exit status, see docs/exit-status.md.
     """
     try:
-        from procession.run import main
+        with _guardian_ahead(words) as guardian:
+            from procession.run import main
 
-        main(list(words))
+            main(list(words), guardian)
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  (the end of the line: nobody is above to catch it)
@@ -32,6 +40,24 @@ def launch(words: Sequence[str]) -> int:
     finally:
         let_go_of_lost_streams()
     return 0
+
+
+@contextmanager
+def _guardian_ahead(words: Sequence[str]) -> Iterator[Guardian | None]:
+    """Start a guardian before the rest is imported: it gets ready while we do, on another core."""
+    guardian = None if _STARTS_NOTHING.intersection(words) else _spawn()
+    try:
+        yield guardian
+    finally:
+        if guardian is not None:
+            guardian.close()
+
+
+def _spawn() -> Guardian | None:
+    try:
+        return spawn_guardian(os.urandom(8).hex())
+    except OSError:  # the start of the first attempt will say it
+        return None
 
 
 def _end(error: BaseException) -> int:

@@ -189,7 +189,7 @@ class PContext(abc.ABC):
                 exclusive=self._supervision.exclusive,
             )
             self._gang = gang
-            gang.watch(self._gate.wake_fd, self._note_wakeup)
+            gang.watch(self._gate.wake_fd, self._gate.note_wakeup)
             for rank in range(self.nprocs):
                 self._start_worker(gang, rank, streams[rank])
             gang.started()
@@ -227,9 +227,6 @@ class PContext(abc.ABC):
 
     def _take_hurry(self) -> bool:
         return bool(self._gate.take_pending())
-
-    def _note_wakeup(self) -> None:
-        os.read(self._gate.wake_fd, 4096)
 
     def _forward(self, signum: int) -> None:
         deaf = self._gang.forward(signum) if self._gang is not None else []

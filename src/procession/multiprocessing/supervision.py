@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import signal
 
+    from procession._guardian.client import Guardian
+
 __all__ = ["SignalException", "Supervision"]
 
 _TERMINATING = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
@@ -39,6 +41,8 @@ class Supervision:
         run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty.
         exclusive: This process starts nothing but the gang, so that whatever becomes its child is
             the gang's. The command sets it; a library user's process may have children of its own.
+        guardian: One that was started ahead, with ``run_id``: the command starts it before its own
+            imports, and saves the 20 ms that one needs to be ready.
     """
 
     shutdown_timeout: float = 30.0
@@ -46,6 +50,7 @@ class Supervision:
     forward_signals: tuple[str, ...] = ()
     run_id: str = ""
     exclusive: bool = False
+    guardian: Guardian | None = None
 
     @classmethod
     def from_environment(cls) -> Supervision:
