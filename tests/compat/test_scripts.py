@@ -35,7 +35,7 @@ MIGRATION_RULE = {
     "torch.numa": "procession.numa",
 }
 SCRIPTS = ("functions", "binaries", "launcher", "pieces")
-PATIENCE = 280  # seconds for a script
+PATIENCE = 500  # seconds for a script
 
 # Heading of the row in docs/differences.md -> what it covers: script/case/path, as a pattern.
 DIFFERENCES: dict[str, list[str]] = {
