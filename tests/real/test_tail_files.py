@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from procession._logs import lookout
+from procession._logs.tail import fork_guard
 from procession._os.inotify import Inotify
 from procession.multiprocessing.tail_log import TailLog, tail_logfile
 
@@ -180,6 +181,18 @@ class TestViews:
         # The second begins a line of its own behind the first one's unfinished line.
         shown = b"[t0]:\xff\0\r\n[t0]:last"
         assert view.read_bytes() == b"header\n" + shown + b"\n" + shown
+
+    def test_two_views_in_one_file_share_no_line(self, tmp_path: Path) -> None:
+        view = tmp_path / "view"
+        logs = []
+        for name in ("a", "b"):
+            (tmp_path / name).write_bytes(b"whole\nunfinished")
+            logs.append(TailLog(name, {0: str(tmp_path / name)}, str(view)).start())
+        for log in logs:
+            log.stop()
+
+        expected = [f"[{name}0]:{line}" for name in "ab" for line in ("unfinished", "whole")]
+        assert sorted(view.read_text().split("\n")) == expected
 
     def test_a_path_that_cannot_be_written(self, tmp_path: Path) -> None:
         log = TailLog("t", {0: str(tmp_path / "log")}, str(tmp_path))
@@ -430,6 +443,29 @@ def noted(name: str, calls: list[str]) -> Callable[..., Any]:
         return result
 
     return call
+
+
+def test_who_wants_the_tail_to_rest_gets_a_turn_under_load(tmp_path: Path) -> None:
+    path, shown, begun = tmp_path / "log", [0], threading.Event()
+    path.write_bytes(b"line\n" * 1_000_000)
+
+    class Sized:
+        def write(self, text: str) -> None:
+            shown[0] += len(text)
+            begun.set()
+
+    dst: Any = Sized()
+    log = TailLog("t", {0: str(path)}, dst, {0: ""}, log_line_filter=lambda _: True).start()
+    assert begun.wait(TIMEOUT)
+    waits = []
+    for _ in range(5):
+        began = time.monotonic()
+        with fork_guard():
+            waits.append(time.monotonic() - began)
+    assert shown[0] < 5_000_000, "it was done before it could be disturbed"
+    assert max(waits) < 0.5
+    log.stop()
+    assert shown[0] == 5_000_000
 
 
 def waits_of(thread: threading.Thread) -> int:

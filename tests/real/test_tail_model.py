@@ -6,7 +6,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from procession._logs import lookout
 from procession._logs.pump import Pump
 from procession._logs.view import View
+from procession._os.inotify import Inotify
 
 PIECE = st.sampled_from(
     [b"a", b"bc\n", b"\n", b"\r 50%", b"\0", b"\xff\xfe", b"\xe2\x82", b"\xac", b"d" * 70_000]
@@ -80,7 +81,7 @@ class Log:
 def driven(view: View) -> Iterator[Pump]:
     """A pump that turns when the test says so, on the test's thread."""
     pump = Pump()
-    with pump.paused(1.0):
+    with pump.wakeups.at_work:
         pump.admit(view)
         yield pump
         pump.shut()
@@ -89,7 +90,7 @@ def driven(view: View) -> Iterator[Pump]:
 def settle(pump: Pump) -> None:
     """Turn until everything that is there has been read."""
     for _ in range(12):
-        pump.order(lambda: None)
+        pump.wakeups.order(lambda: None)
         pump.turn()
 
 
@@ -102,7 +103,7 @@ def play(pump: Pump, logs: list[Log], history: list[tuple[int, tuple[str, bytes]
         if what == "write":
             logs[n].write(data)
         elif what == "turn":
-            pump.order(lambda: None)
+            pump.wakeups.order(lambda: None)
             pump.turn()
         else:
             # A tail can know of what happened to a file only if it has seen it before and after.
@@ -112,7 +113,7 @@ def play(pump: Pump, logs: list[Log], history: list[tuple[int, tuple[str, bytes]
 
 
 def finish(pump: Pump, view: View) -> None:
-    pump.order(lambda: pump.drain(view))
+    pump.wakeups.order(lambda: pump.drain(view))
     while not view.drained.is_set():
         pump.turn()
 
@@ -157,3 +158,133 @@ def test_a_text_stream_shows_the_same(history: list[tuple[int, tuple[str, bytes]
 
         expected = [line.decode(errors="replace") for line in log.lines()]
         assert [line[3:] for line in screen.getvalue().split("\n") if line] == expected
+
+
+class TestCloseCalls:
+    """What happens between two steps of the tail, one case each."""
+
+    @pytest.fixture
+    def log(self, tmp_path: Path) -> Log:
+        return Log(tmp_path, 0)
+
+    @pytest.fixture(autouse=True)
+    def _no_net(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lookout, "NET_PERIOD", 3600.0)
+
+    def view_of(self, log: Log) -> tuple[View, io.StringIO]:
+        screen = io.StringIO()
+        return View([(str(log.path), "")], screen, interval=3600.0), screen
+
+    def test_written_to_and_replaced_right_before_the_end(self, log: Log) -> None:
+        view, screen = self.view_of(log)
+        log.write(b"seen\n")
+        with driven(view) as pump:
+            settle(pump)
+            log.write(b"last of old\n")
+            log.replace(b"new")
+            finish(pump, view)
+        assert screen.getvalue() == "seen\nlast of old\nnew"
+
+    def test_replaced_by_a_file_that_cannot_be_read_right_before_the_end(self, log: Log) -> None:
+        view, screen = self.view_of(log)
+        log.write(b"seen\n")
+        with driven(view) as pump:
+            settle(pump)
+            log.path.unlink()
+            log.path.mkdir()
+            finish(pump, view)
+        assert screen.getvalue() == "seen\n"
+
+    def test_truncated_right_before_the_end(self, log: Log) -> None:
+        view, screen = self.view_of(log)
+        log.write(b"seen\nhalf")
+        with driven(view) as pump:
+            settle(pump)
+            log.truncate()
+            log.write(b"new\n")
+            finish(pump, view)
+        assert screen.getvalue() == "seen\nhalf\nnew\n"
+
+    def test_created_unnoticed_before_the_end(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Inotify, "read", lambda self: set())
+        view, screen = self.view_of(log)
+        with driven(view) as pump:
+            log.write(b"there\n")
+            finish(pump, view)
+        assert screen.getvalue() == "there\n"
+
+    def test_created_while_the_directory_gets_its_watch(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first_comes(monkeypatch, lambda: log.replace(b"there\n"))
+        view, screen = self.view_of(log)
+        with driven(view) as pump:
+            settle(pump)
+            assert screen.getvalue() == "there\n"
+
+    def test_written_to_while_it_gets_its_watch(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log.write(b"first\n")
+        first_comes(monkeypatch, lambda: log.write(b"more\n"))
+        view, screen = self.view_of(log)
+        with driven(view) as pump:
+            settle(pump)
+            assert screen.getvalue() == "first\nmore\n"
+
+    def test_written_to_while_it_gets_its_watch_back(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log.write(b"first\n")
+        view, screen = self.view_of(log)
+        with driven(view) as pump:
+            settle(pump)
+            pump.lookout.relieve(view.files, now=0.0)
+            first_comes(monkeypatch, lambda: log.write(b"more\n"))
+            now = 0.0
+            while "more" not in log.parts[-1].decode():
+                pump.lookout.look(now := now + 1.0)
+            settle(pump)
+            assert screen.getvalue() == "first\nmore\n"
+
+    def test_much_at_once_goes_out_in_bounded_pieces(self, tmp_path: Path) -> None:
+        logs = [Log(tmp_path, n) for n in range(40)]
+        for log in logs:
+            log.write(b"x" * 99 + b"\n" + (b"y" * 99 + b"\n") * 2000)
+        pieces: list[int] = []
+
+        class Pieces(io.StringIO):
+            def write(self, text: str, /) -> int:
+                pieces.append(len(text))
+                return len(text)
+
+        view = View([(str(log.path), "") for log in logs], Pieces(), interval=0.1)
+        with driven(view) as pump:
+            finish(pump, view)
+        assert sum(pieces) == sum(len(log.parts[-1]) for log in logs)
+        assert max(pieces) < 400_000
+
+    def test_a_blocked_place_is_not_read_for(self, log: Log, tmp_path: Path) -> None:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        log.write(b"line\n" * 1_000_000)
+        view = View([(str(log.path), "")], str(fifo), interval=0.1)
+        with driven(view) as pump:
+            settle(pump)
+            gathered = view.sink.size
+            settle(pump)  # as other views' news would make it turn
+            assert view.sink.blocked
+            assert view.sink.size == gathered < 400_000
+
+
+def first_comes(monkeypatch: pytest.MonkeyPatch, happening: Callable[[], object]) -> None:
+    """Have something happen right before each watch is set."""
+    watch: Callable[[Inotify, str, int], int] = Inotify.watch
+
+    def late(self: Inotify, path: str, mask: int) -> int:
+        happening()
+        return watch(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "watch", late)

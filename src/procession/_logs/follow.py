@@ -42,7 +42,7 @@ class Followed:
         self.fd = -1
         self.offset = 0
         self.end: int | None = None  # where a closing view stops reading
-        self._identity = (0, 0)
+        self._identity: tuple[int, int] | None = None  # of the file opened last
         self._complaint = ""
 
     @property
@@ -59,8 +59,8 @@ class Followed:
             self.fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
             return False
-        except OSError as error:
-            return self._complain(error.strerror or str(error))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            return self._complain(getattr(error, "strerror", None) or str(error))
         status = os.fstat(self.fd)
         self._identity, self.offset = (status.st_dev, status.st_ino), 0
         return True
@@ -113,15 +113,23 @@ class Followed:
         return self.end is not None and self.offset >= self.end
 
     def skipped(self) -> int:
-        """How many bytes that are in the file now the view has not handed on."""
-        unread = self.size() - self.offset if self.is_open else 0
-        return max(0, unread) + self.lines.held
+        """How many bytes that are in the file now have not become lines."""
+        if self.is_open:
+            return max(0, self.size() - self.offset) + self.lines.held
+        return 0 if self._identity else self._size_unseen()
 
     def close(self) -> None:
         """Let go of the file."""
         if self.is_open:
             os.close(self.fd)
             self.fd = -1
+
+    def _size_unseen(self) -> int:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return 0
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
     def _complain(self, complaint: str) -> bool:
         if complaint != self._complaint:

@@ -236,7 +236,7 @@ class TextSink(Sink):
             self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
 
 
-def open_sink(dst: TextIO | str) -> Sink:
+def open_sink(dst: TextIO | str | os.PathLike[str]) -> Sink:
     """Make the sink that fits a destination.
 
     Args:
@@ -246,7 +246,7 @@ def open_sink(dst: TextIO | str) -> Sink:
     Raises:
         OSError: The path cannot be opened.
     """
-    if isinstance(dst, str):
+    if isinstance(dst, (str, os.PathLike)):
         return _open_path(dst)
     if (fd := _console_descriptor(dst)) is None:
         return TextSink(dst)
@@ -265,7 +265,7 @@ def _console_descriptor(stream: TextIO) -> int | None:
     return fd if fd in {1, 2} else None
 
 
-def _open_path(path: str) -> FileSink:
+def _open_path(path: str | os.PathLike[str]) -> FileSink:
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
     fd = os.open(path, flags, 0o666)
     return FileSink(fd, console=False, owned=True, inside_line=_ends_inside_line(fd))

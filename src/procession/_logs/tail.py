@@ -46,7 +46,7 @@ class TailService:
             if self._pump is None or self._pump.ended:
                 self._pump, self._thread = _start_pump()
             self._views.add(view)
-            self._pump.order(partial(self._pump.admit, view))
+            self._pump.wakeups.order(partial(self._pump.admit, view))
 
     def finish(self, view: View) -> dict[str, int]:
         """Show all that a view's files hold now, end it, and return what had to be skipped.
@@ -59,7 +59,7 @@ class TailService:
         pump = self._pump
         if pump is None or view not in self._views:  # finished already, or shown by a forked parent
             return {}
-        pump.order(partial(pump.drain, view))
+        pump.wakeups.order(partial(pump.drain, view))
         skipped = {} if _drained(view, pump) else _give_up(view, pump)
         self._release(view, pump)
         return skipped
@@ -71,7 +71,7 @@ class TailService:
             if self._pump is None:
                 yield
                 return
-            with self._pump.paused(_THREAD_PATIENCE):
+            with self._pump.wakeups.paused(_THREAD_PATIENCE):
                 yield
 
     def begin_empty(self) -> None:
@@ -90,7 +90,7 @@ class TailService:
             if self._views or self._pump is not pump:
                 return
             thread, self._pump, self._thread = self._thread, None, None
-            pump.order(pump.end)
+            pump.wakeups.order(pump.end)
         if thread is not None and view.drained.is_set():
             thread.join(_THREAD_PATIENCE)
 
@@ -121,9 +121,9 @@ def _stalled_for(view: View, pump: Pump) -> float:
 
 
 def _give_up(view: View, pump: Pump) -> dict[str, int]:
-    with pump.paused(_THREAD_PATIENCE):
+    with pump.wakeups.paused(_THREAD_PATIENCE):
         skipped = view.skipped()
-        pump.order(partial(pump.abandon, view))
+        pump.wakeups.order(partial(pump.abandon, view))
     view.drained.wait(_THREAD_PATIENCE)
     if _takes_bytes(2):  # where warnings go as a rule; it may be the very console that is blocked
         for path, count in skipped.items():

@@ -10,6 +10,7 @@ from procession._logs.lines import LineAssembler
 from procession._logs.sinks import open_sink
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
 
     from procession._logs.sinks import Sink
@@ -31,7 +32,7 @@ class View:
     def __init__(
         self,
         files: Iterable[tuple[str, str]],
-        dst: TextIO | str,
+        dst: TextIO | str | os.PathLike[str],
         *,
         interval: float,
         keep: Callable[[str], bool] | None = None,

@@ -8,6 +8,7 @@ from procession._logs import tail
 from procession._logs.view import View
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from threading import Event
 
@@ -75,7 +76,7 @@ class TailLog:
         self,
         name: str,
         log_files: dict[int, str],
-        dst: TextIO | str | None,
+        dst: TextIO | str | os.PathLike[str] | None,
         log_line_prefixes: dict[int, str] | None = None,
         interval_sec: float = 0.1,
         log_line_filter: Callable[[str], bool] = _every_line,

@@ -1,0 +1,110 @@
+"""What the tail thread waits for, and how other threads reach it."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Load is this many waits in a row that were shorter than this: over 4000 wakeups a second.
+_DENSE_WAITS, _SHORT_WAIT = 64, 250e-6
+
+
+class _PutDown:
+    """A held lock is free inside the ``with`` statement."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.acquire()
+
+
+class Wakeups:
+    """Descriptors, orders of other threads, and their right to find the thread at rest.
+
+    The thread holds `at_work` whenever it runs Python code, and puts it down in the kernel (`aside`).
+    """
+
+    def __init__(self) -> None:
+        self.at_work = threading.Lock()
+        self.aside = _PutDown(self.at_work)
+        self._orders: deque[Callable[[], None]] = deque()
+        self._dense_waits = 0
+        self._closed = False
+        with ExitStack() as opened:
+            self._selector = selectors.DefaultSelector()
+            opened.callback(self._selector.close)
+            self._waking, self._waker = os.pipe()
+            for fd in (self._waking, self._waker):
+                opened.callback(os.close, fd)
+                os.set_blocking(fd, False)
+            self._selector.register(self._waking, selectors.EVENT_READ, self._wake_up)
+            self._opened = opened.pop_all()
+
+    @property
+    def dense(self) -> bool:
+        """True under load: the waits have hardly been any for a while."""
+        return self._dense_waits >= _DENSE_WAITS
+
+    def order(self, todo: Callable[[], None]) -> None:
+        """Have the thread call ``todo`` before anything else. Never blocks."""
+        self._orders.append(todo)
+        if not self._closed:
+            with suppress(BlockingIOError):  # it has been woken 65536 times already
+                os.write(self._waker, b"!")
+
+    @contextmanager
+    def paused(self, patience: float) -> Iterator[bool]:
+        """Keep the thread out of Python code; False if it took more than ``patience`` seconds.
+
+        It does while a text stream that belongs to the caller blocks in its ``write``.
+        """
+        held = self.at_work.acquire(timeout=patience)
+        try:
+            yield held
+        finally:
+            if held:
+                self.at_work.release()
+
+    def wait(self, timeout: float) -> None:
+        """Wait for a descriptor or an order, and do what there is to do for them."""
+        began = time.monotonic()
+        with self.aside:
+            events = self._selector.select(timeout)
+        short = time.monotonic() - began < _SHORT_WAIT
+        self._dense_waits = self._dense_waits + 1 if short else 0
+        for key, _ in events:
+            key.data()
+        while self._orders:
+            self._orders.popleft()()
+
+    def when_readable(self, source: Any, todo: Callable[[], None]) -> None:
+        """Call ``todo`` whenever a descriptor has something to read."""
+        self._selector.register(source, selectors.EVENT_READ, todo)
+
+    def when_writable(self, fd: int, todo: Callable[[], None]) -> None:
+        """Call ``todo`` whenever a descriptor takes bytes, until it is told to `ignore` it."""
+        self._selector.register(fd, selectors.EVENT_WRITE, todo)
+
+    def ignore(self, fd: int) -> None:
+        """Wait for a descriptor no more."""
+        self._selector.unregister(fd)
+
+    def close(self) -> None:
+        """Close the descriptors; orders are no longer taken."""
+        self._closed = True
+        self._opened.close()
+
+    def _wake_up(self) -> None:
+        os.read(self._waking, 65536)
