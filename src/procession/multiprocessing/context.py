@@ -79,20 +79,22 @@ class PContext(abc.ABC):
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(_signal_exception, self._forward)
         self._held_things = ExitStack()
+        tee_stdouts = _readable(destination.tee_stdouts)
+        tee_stderrs = _readable(destination.tee_stderrs)
         self._tail_logs = [
-            TailLog(name, destination.tee_stdouts, sys.stdout, log_line_prefixes),
-            TailLog(name, destination.tee_stderrs, sys.stderr, log_line_prefixes),
+            TailLog(name, tee_stdouts, sys.stdout, log_line_prefixes),
+            TailLog(name, tee_stderrs, sys.stderr, log_line_prefixes),
         ]
         self.filtered_stdout = self._duplicate(
             duplicate_stdout_filters,
             destination.filtered_stdout,
-            destination.tee_stdouts,
+            tee_stdouts,
             log_line_prefixes,
         )
         self.filtered_stderr = self._duplicate(
             duplicate_stderr_filters,
             destination.filtered_stderr,
-            destination.tee_stderrs,
+            tee_stderrs,
             log_line_prefixes,
         )
 
@@ -267,6 +269,11 @@ def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> Non
             f"{what}, local rank mapping mismatch, expected: {expected}, actual: {actual}; "
             "give args and envs the keys 0 to nprocs-1"
         )
+
+
+def _readable(tee: dict[int, str]) -> dict[int, str]:
+    """Leave out what never holds anything to show."""
+    return {rank: path for rank, path in tee.items() if path != os.devnull}
 
 
 def _signal_exception(signum: int) -> SignalException:
