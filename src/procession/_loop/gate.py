@@ -40,16 +40,17 @@ class SignalGate:
         self._traps: list[_Trap] = []
         self._depth = 0
         self._pending: list[int] = []
-        self.wake_fd, self._wake_end = os.pipe()
-        os.set_blocking(self.wake_fd, False)
-        os.set_blocking(self._wake_end, False)
+        self.wake_fd = self._wake_end = -1
 
     def install(self, terminating: Iterable[int], forwarded: Iterable[int]) -> None:
-        """Set the handlers; a signal that is ignored stays ignored (nohup).
+        """Set the handlers; a signal that is ignored stays ignored (nohup). Called once.
 
         ``terminating`` wins over ``forwarded``. Outside the main thread Python allows no handlers:
         nothing is installed there.
         """
+        self.wake_fd, self._wake_end = os.pipe()
+        os.set_blocking(self.wake_fd, False)
+        os.set_blocking(self._wake_end, False)
         if not _in_main_thread():
             return
         actions = {
