@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from typing import TYPE_CHECKING
+
+from procession._log import Logger
 
 if TYPE_CHECKING:
     from procession._logs.lines import LineAssembler
     from procession._logs.sinks import Sink
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 

@@ -11,11 +11,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from typing import TYPE_CHECKING
 
+from procession._log import Logger
 from procession._os.inotify import (
     IN_CREATE,
     IN_MODIFY,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from procession._logs.follow import Followed
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 NET_PERIOD = 1.0
 _QUIET_LOOKS = 50  # so many looks without news, and a hot file is watched again

@@ -7,12 +7,12 @@ are not read, and everything else goes on. So lag costs no memory, and nothing i
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from procession._log import Logger
 from procession._logs.lookout import Lookout
 from procession._logs.wakeups import Wakeups
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from procession._logs.sinks import Sink
     from procession._logs.view import View
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 _BLOCK = 64 * 1024  # read of one file in one turn
 _BATCH = 256 * 1024  # gathered in one sink before it is handed on

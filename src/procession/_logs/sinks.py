@@ -9,7 +9,6 @@ terminal stand inside the same line.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import select
 import stat
@@ -17,12 +16,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from procession._log import Logger
 from procession._logs.lines import LineAssembler, payload_after
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # After POLLOUT a pipe takes this much at once, never tears it, and does not block (pipe(7)).
 _PIECE = select.PIPE_BUF

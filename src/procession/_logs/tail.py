@@ -7,7 +7,6 @@ empty again in a forked child, where neither the thread nor the right to its des
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import threading
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from procession._log import Logger
 from procession._logs.pump import Pump
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from procession._logs.view import View
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 # A view that is being ended waits so long for a sink that takes no byte.
 SINK_PATIENCE = 5.0

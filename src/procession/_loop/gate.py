@@ -41,6 +41,9 @@ class SignalGate:
         self._depth = 0
         self._pending: list[int] = []
         self.wake_fd = self._wake_end = -1
+        self._outer_wake_end: int | None = (
+            None  # whom the interpreter woke before us, while we hold
+        )
 
     def install(self, terminating: Iterable[int], forwarded: Iterable[int]) -> None:
         """Set the handlers; a signal that is ignored stays ignored (nohup). Called once.
@@ -72,6 +75,7 @@ class SignalGate:
         if _in_main_thread():
             while self._traps:
                 self._traps.pop().restore()
+            self._stop_listening()
         if self.wake_fd >= 0:
             os.close(self.wake_fd)
             os.close(self._wake_end)
@@ -88,21 +92,25 @@ class SignalGate:
             yield
             return
         self._depth += 1
-        outer = self._listen() if self._depth == 1 else -1
+        self._listen()
         try:
             yield
         finally:
             self._depth -= 1
             if not self._depth:
-                self._stop_listening(outer)
+                self._stop_listening()
         if self._pending and not self._depth:
             raise self._raise_for(self.take_pending()[0])
 
-    def _listen(self) -> int:
-        return signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
+    def _listen(self) -> None:
+        if self._outer_wake_end is None and self._wake_end >= 0:
+            self._outer_wake_end = signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
 
-    def _stop_listening(self, outer: int) -> None:
-        """Give the wakeup fd back to ``outer``, whose owner (asyncio, another gate) looks later."""
+    def _stop_listening(self) -> None:
+        """Give the wakeup fd back to its owner (asyncio, another gate), who looks later."""
+        if self._outer_wake_end is None:
+            return
+        outer, self._outer_wake_end = self._outer_wake_end, None
         signal.set_wakeup_fd(outer, warn_on_full_buffer=False)
         if outer >= 0 and self._pending:
             os.write(outer, bytes(self._pending))
