@@ -1,8 +1,6 @@
 """``python -m procession``."""
 
-import sys
-
-from procession.cli.main import main
+from procession.cli.main import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

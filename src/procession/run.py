@@ -175,5 +175,6 @@ def main(args: Any = None, guardian: Guardian | None = None) -> None:
 
 if __name__ == "__main__":
     from procession.cli.launch import launch
+    from procession.cli.main import leave
 
-    sys.exit(launch(sys.argv[1:]))
+    leave(launch(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import contextmanager
@@ -30,8 +31,10 @@ def launch(words: Sequence[str]) -> int:
     """
     try:
         with _guardian_ahead(words) as guardian:
+            gc.disable()  # the imports make nothing but lasting objects
             from procession.run import main
 
+            gc.enable()
             main(list(words), guardian)
     except SystemExit:
         raise

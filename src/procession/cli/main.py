@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from procession import __version__
@@ -12,6 +14,7 @@ from procession.cli.words import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 _COMMANDS = {"run": "start copies of a script or program, one per rank, and look after them"}
 _USAGE = 2  # exit status of a command line that cannot be
@@ -26,22 +29,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    command, *words = (sys.argv[1:] if argv is None else list(argv)) or [""]
-    if command == "run":
+    name, *words = (sys.argv[1:] if argv is None else list(argv)) or [""]
+    if name == "run":
         from procession.cli.launch import launch
 
         return launch(words)
-    if command in {"-h", "--help", "help"}:
+    if name in {"-h", "--help", "help"}:
         sys.stdout.write(_help())
         return 0
-    if command in {"-V", "--version"}:
+    if name in {"-V", "--version"}:
         sys.stdout.write(f"procession {__version__}\n")
         return 0
-    if not command:
+    if not name:
         write(_help())
     else:
-        say(_unknown(command))
+        say(_unknown(name))
     return _USAGE
+
+
+def command() -> NoReturn:
+    """Be the process ``procession``: run the command and end with its status."""
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """End this process without taking the interpreter apart, which costs a tenth of a short run.
+
+    Exit functions run, the streams have been flushed (``let_go_of_lost_streams``). A thread that a
+    plug-in has left is waited for in the ordinary way.
+    """
+    if any(not thread.daemon for thread in threading.enumerate()[1:]):
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def _help() -> str:
@@ -61,4 +81,4 @@ def _unknown(command: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
