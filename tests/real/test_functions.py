@@ -87,7 +87,7 @@ def test_multiprocessing_objects_as_arguments(tmp_path: Path, method: str) -> No
     assert result is not None
     assert not result.is_failed()
     assert value.value == 2
-    assert list(array) == [1, 2]
+    assert array[:] == [1, 2]
     for end in (reader, writer, simple):
         end.close()
     queue.close()
@@ -96,7 +96,7 @@ def test_multiprocessing_objects_as_arguments(tmp_path: Path, method: str) -> No
 
 @pytest.mark.parametrize("method", METHODS)
 def test_shared_memory_outlives_the_worker(tmp_path: Path, method: str) -> None:
-    memory = SharedMemory(create=True, size=16)
+    memory: Any = SharedMemory(create=True, size=16)
     try:
         assert run(tmp_path, method, jobs.write_shared, {0: (memory,)}).return_values == {0: b"*"}
         assert memory.buf[0] == 42

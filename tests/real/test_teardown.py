@@ -46,8 +46,10 @@ def start(entry: str, tmp: str, stack: ExitStack, grace: float = 0) -> Family:
     stack.callback(os.close, reader)
     launcher = stack.enter_context(
         subprocess.Popen(
-            [sys.executable, os.path.join(HERE, "scripts", "launcher.py")]
-            + [entry, fifo, os.path.join(tmp, "logs"), str(grace)],
+            [
+                *(sys.executable, os.path.join(HERE, "scripts", "launcher.py")),
+                *(entry, fifo, os.path.join(tmp, "logs"), str(grace)),
+            ],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -119,9 +121,7 @@ def test_a_signal_to_the_launcher_ends_all(
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-@pytest.mark.parametrize(
-    "signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
-)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_the_guardian_is_deaf(
     entry: str, signum: signal.Signals, tmp_path: object, stack: ExitStack
 ) -> None:

@@ -70,9 +70,7 @@ def ended(living: int = 0, *, failed: bool = True) -> State:
         (ended(), On.GRACE_OVER, ended(), ()),
     ],
 )
-def test_row(
-    before: State, event: On, after: State, effects: tuple[tuple[Do, float], ...]
-) -> None:
+def test_row(before: State, event: On, after: State, effects: tuple[tuple[Do, float], ...]) -> None:
     assert step(before, event) == (after, effects)
 
 

@@ -51,7 +51,11 @@ def test_each_message_gets_its_own_fds_in_order() -> None:
         left.send(("none",))
         left.send(("b",), [pipe[1] for pipe in pipes[2:]])
         got = right.receive()
-    assert [(message, len(fds)) for message, fds in got] == [(("a",), 2), (("none",), 0), (("b",), 4)]
+    assert [(message, len(fds)) for message, fds in got] == [
+        (("a",), 2),
+        (("none",), 0),
+        (("b",), 4),
+    ]
     for index, fd in enumerate(fd for _, fds in got for fd in fds):
         assert not os.get_inheritable(fd)
         os.write(fd, b"%d" % index)

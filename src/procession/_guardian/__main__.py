@@ -1,7 +1,8 @@
 """The exec'd guardian, with its channel as fd 3.
 
-``python -I -S …/_guardian/__main__.py programs RUN_ID`` execs binaries and fresh interpreters;
-``python [flags] …/_guardian/__main__.py functions RUN_ID`` is a fork server.
+``python -I -S …/_guardian/__main__.py programs LAUNCHER RUN_ID`` execs binaries and interpreters;
+``python [flags] …/_guardian/__main__.py functions LAUNCHER RUN_ID`` is a fork server. LAUNCHER is a
+pid; RUN_ID is there for ``ps``.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ def _starter(kind: str, ignored: tuple[int, ...]) -> Starter:
     return ForkStarter(ignored, work_from_payload)
 
 
-def main(kind: str) -> None:
+def main(kind: str, launcher: int) -> None:
     """Take the place of a guardian and serve until the launcher is gone."""
     ignored = lean.ignored_signals()
     lean.become_deaf()
     set_subreaper(True)
     os.closerange(CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_inheritable(CHANNEL_FD, False)
-    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), _starter(kind, ignored)).run()
+    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), _starter(kind, ignored), launcher).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
     os._exit(0)

@@ -102,22 +102,20 @@ def _exec_guardian(run_id: str, flags: Sequence[str], kind: str) -> Guardian:
     blocked until it ignores them by itself.
     """
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    ours, theirs = lean.socketpair()
+    ours, theirs = _socket_pair()
     with ExitStack() as always, ExitStack() as on_failure:
         on_failure.callback(ours.close)
         always.callback(theirs.close)
-        above = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD + 1)
-        always.callback(os.close, above)
         quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         always.callback(os.close, quiet)
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, *flags, program, kind, run_id],
+            [sys.executable, *flags, program, kind, str(os.getpid()), run_id],
             {**os.environ, "PROCESSION_RUN_ID": run_id},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, quiet, 0),
                 (os.POSIX_SPAWN_DUP2, quiet, 1),
-                (os.POSIX_SPAWN_DUP2, above, _CHANNEL_FD),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL_FD),
             ],
             setsid=True,
             setsigmask=_DEAF,
@@ -133,7 +131,8 @@ def fork_guardian(run_id: str, work: Work) -> Guardian:
         run_id: The run's id, by which its processes are known.
         work: What a worker runs; it may be a closure, since nothing of it is pickled.
     """
-    ours, theirs = lean.socketpair()
+    ours, theirs = _socket_pair()
+    launcher = os.getpid()
     with warnings.catch_warnings():
         # Python >= 3.12 warns of forking beside threads. The child runs system calls only, and the
         # workers are what the caller asked for by start_method="fork".
@@ -141,12 +140,12 @@ def fork_guardian(run_id: str, work: Work) -> Guardian:
         pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_nanny(theirs, work)
+        _be_nanny(theirs, work, launcher)
     theirs.close()
     return Guardian(pid, ours, run_id)
 
 
-def _be_nanny(sock: lean.socket, work: Work) -> NoReturn:
+def _be_nanny(sock: lean.socket, work: Work, launcher: int) -> NoReturn:
     # A copy of a process that may have threads: their locks may be held for ever. Only system calls
     # and our own code from here on; no logging, no import that has not happened, no collector that
     # would run the caller's finalizers.
@@ -161,9 +160,24 @@ def _be_nanny(sock: lean.socket, work: Work) -> NoReturn:
         ignored = lean.ignored_signals()
         lean.become_deaf()
         set_subreaper(True)
-        Warden(Channel(sock), ForkStarter(ignored, work, placed=3)).run()
+        Warden(Channel(sock), ForkStarter(ignored, work, placed=3), launcher).run()
     finally:
         os._exit(0)
+
+
+def _socket_pair() -> tuple[lean.socket, lean.socket]:
+    """Return the two ends of a channel, above the numbers that workers' streams are copied from.
+
+    A caller with a closed stdin would otherwise find our end there, and hand it to its workers.
+    """
+    ours, theirs = (_lifted(end) for end in lean.socketpair())
+    return ours, theirs
+
+
+def _lifted(end: lean.socket) -> lean.socket:
+    fd = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD + 1)
+    end.close()
+    return lean.socket(fileno=fd)
 
 
 def _readable(fd: int, milliseconds: int) -> bool:

@@ -9,6 +9,7 @@ import time
 from procession._guardian.starters import Order, close_all
 from procession._guardian.sweep import sweep, wake_and_send
 from procession._os.deaths import DeathWatch, Ending, peek_any, reap
+from procession._os.kernel import open_pidfd
 from procession._os.lean import SIGCHLD, wake_on
 from procession._os.proc import children, descendants, living
 
@@ -21,11 +22,24 @@ if TYPE_CHECKING:
     from procession._guardian.starters import Starter
 
 
+_GLANCE = 1.0  # seconds between looks at the parent's pid, where there are no pidfds
+
+
 class Warden:
     """Guards one gang on behalf of the launcher at the other end of ``channel``."""
 
-    def __init__(self, channel: Channel, starter: Starter) -> None:
+    def __init__(self, channel: Channel, starter: Starter, launcher: int) -> None:
+        """Store what to serve.
+
+        Args:
+            channel: To the launcher.
+            starter: Starts workers.
+            launcher: Its pid. The socket alone does not tell of its end: whatever the launcher has
+                forked since holds a copy of its end of it.
+        """
         self._channel = channel
+        self._launcher = launcher
+        self._launcher_end = open_pidfd(launcher)
         self._starter = starter
         self._watch = DeathWatch()
         self._wakeup = wake_on(SIGCHLD)
@@ -37,20 +51,21 @@ class Warden:
     def run(self) -> None:
         """Serve until the launcher closes its end or dies, then leave nothing behind."""
         try:
-            while not self._channel.closed:
-                self._wait(None)
+            while not self._channel.closed and os.getppid() == self._launcher:
+                self._wait(None if self._launcher_end is not None else _GLANCE)
                 self._serve()
         finally:
             sweep(os.getpid(), self._settle)
 
     def _private(self) -> list[int]:
-        return [self._channel.fileno(), *self._wakeup, *self._watch.fds()]
+        own = [self._channel.fileno(), *self._wakeup, *self._watch.fds()]
+        return own if self._launcher_end is None else [*own, self._launcher_end]
 
     def _wait(self, seconds: float | None) -> None:
         poller = select.poll()
         poller.register(self._channel, select.POLLIN | (select.POLLOUT * self._channel.clogged))
-        for fd in (self._watch.fileno(), self._wakeup[0]):
-            if fd >= 0:
+        for fd in (self._watch.fileno(), self._wakeup[0], self._launcher_end):
+            if fd is not None and fd >= 0:
                 poller.register(fd, select.POLLIN)
         poller.poll(None if seconds is None else seconds * 1000)
 

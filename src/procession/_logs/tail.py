@@ -7,6 +7,7 @@ empty again in a forked child, where neither the thread nor the right to its des
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import threading
@@ -101,9 +102,9 @@ def _start_pump() -> tuple[Pump, threading.Thread]:
     thread = threading.Thread(target=pump.run, name="procession-tail", daemon=True)
     try:
         thread.start()
-    except RuntimeError:
+    except RuntimeError as error:  # what Python makes of EAGAIN
         pump.shut()
-        raise
+        raise OSError(errno.EAGAIN, f"the thread that shows logs: {error}") from error
     return pump, thread
 
 

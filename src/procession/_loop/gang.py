@@ -15,6 +15,7 @@ from procession._loop import machine
 from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import Estate, take_over
 from procession._os import proc
+from procession._report.errorfile import read_error_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -175,8 +176,9 @@ class Gang:
 
     def look(self, worker: Worker, deadline: float) -> bool:
         """Sleep until ``worker`` has ended or ``deadline`` (monotonic seconds); True if it has."""
-        self._turn(0)
-        while worker.exitcode is None and time.monotonic() < deadline:
+        late = False
+        while worker.exitcode is None and self.phase is not Phase.ENDED and not late:
+            late = time.monotonic() >= deadline
             self._turn(deadline)
         return worker.exitcode is not None
 
@@ -301,8 +303,9 @@ class Gang:
 
 
 def _is_doomed(worker: Worker) -> bool:
-    """True if ``worker`` has described an exception or is exiting: our signal decides nothing."""
-    if worker.error_file and os.path.exists(worker.error_file) and worker.error_file != os.devnull:
+    """True if ``worker`` has raised for good or is exiting: our signal decides nothing any more."""
+    record = read_error_file(worker.error_file)
+    if record is not None and record.uncaught:
         return True
     stat = proc.stat(worker.pid)
     return stat is None or stat.exiting

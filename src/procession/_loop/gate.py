@@ -125,6 +125,12 @@ class SignalGate:
         """True while a terminating signal waits to be raised."""
         return bool(self._pending)
 
+    def take_further(self) -> bool:
+        """Forget all held signals but the first; True if there were any."""
+        further = len(self._pending) > 1
+        del self._pending[1:]
+        return further
+
     def take_pending(self) -> list[int]:
         """Return the signals that were held, oldest first, and forget them."""
         pending, self._pending = self._pending, []

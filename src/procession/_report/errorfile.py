@@ -43,6 +43,7 @@ class ErrorRecord(NamedTuple):
         timestamp_ns: Wall-clock ns of the failure.
         monotonic_ns: CLOCK_MONOTONIC ns of the failure on the worker's host.
         problem: What is wrong with the file, to be read after "error.json is"; None if nothing.
+        uncaught: The worker says that this ended it; else it may have dealt with the exception.
     """
 
     data: dict[str, Any]
@@ -52,6 +53,7 @@ class ErrorRecord(NamedTuple):
     timestamp_ns: int | None = None
     monotonic_ns: int | None = None
     problem: str | None = None
+    uncaught: bool = False
 
 
 class _UnusableError(Exception):
@@ -102,6 +104,7 @@ def interpret(data: dict[str, Any], mtime_ns: int | None = None) -> ErrorRecord:
         exception_type=_text(extra.get("exception_type")),
         timestamp_ns=_wall_ns(extra, mtime_ns),
         monotonic_ns=_ns(extra.get("monotonic_ns")),
+        uncaught=extra.get("uncaught") is True,
     )
 
 

@@ -138,7 +138,10 @@ def _after(failure: FailureView, root: FailureView) -> str:
 def _exit_words(failure: FailureView) -> str:
     """``SIGKILL: killed; perhaps ..., core dumped``; "" where a number says it all."""
     name = exit_name(failure.exitcode) if failure.exitcode < 0 else ""
-    words = ": ".join(filter(None, [name, exit_meaning(failure.exitcode)]))
+    # A worker that had raised and was still exiting when its peers were stopped dies of our signal.
+    raised = name in {"SIGTERM", "SIGKILL"} and failure.traceback is not None
+    meaning = "after it had raised" if raised else exit_meaning(failure.exitcode)
+    words = ": ".join(filter(None, [name, meaning]))
     return f"{words}, core dumped" if failure.core_dumped else words
 
 

@@ -12,6 +12,7 @@ import _frozen_importlib_external as importlib  # the package itself costs a mil
 import faulthandler
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def run(main: "dict[str, Any]") -> None:
     except SystemExit:
         raise
     except BaseException as error:
+        caught = time.monotonic_ns()  # before all else: a peer that fails of it is only µs behind
         below = _below_us(error.__traceback__)
         if os.getpid() == process:  # and not a child that the script forked
-            _record(error.with_traceback(below))
+            _record(error.with_traceback(below), caught)
         _show_from(below)
         raise
 
@@ -173,13 +175,13 @@ def _leave_to_python() -> "NoReturn":
     os.execv(sys.executable, getattr(sys, "orig_argv", [sys.executable, *sys.argv]))
 
 
-def _record(error: BaseException) -> None:
+def _record(error: BaseException, caught: int) -> None:
     path = __file__.rpartition("as_main.py")[0] + "errorfile.py"
     loader = importlib.SourceFileLoader("procession._worker.errorfile", path)
     room: dict[str, Any] = {"__name__": loader.name}
     try:
         exec(loader.get_code(loader.name) or "", room)  # noqa: S102 - our own file
-        room["record"](error)
+        room["record"](error, monotonic_ns=caught)
     except Exception as failure:  # noqa: BLE001 - the script's exception comes first, even if we are uninstalled
         if sys.stderr is not None:
             sys.stderr.write(f"procession: the exception was not recorded: {failure!r}\n")

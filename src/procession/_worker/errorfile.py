@@ -89,8 +89,11 @@ def write_text(path: str, text: str) -> None:
         raise
 
 
-def record(exc: BaseException, path: str | None = None) -> None:
+def record(exc: BaseException, path: str | None = None, *, monotonic_ns: int | None = None) -> None:
     """Leave word of the exception that ends this process; never raises.
+
+    The file says that it was ``uncaught``: what a handler inside the program has written may be of
+    an exception that the program then dealt with.
 
     A file that the user's own handler (torch's ``@record``, say) has written in this process keeps
     its message, and gets those of our keys it lacks. Failure to write is one line on stderr.
@@ -98,11 +101,15 @@ def record(exc: BaseException, path: str | None = None) -> None:
     Args:
         exc: The uncaught exception.
         path: The file; ``TORCHELASTIC_ERROR_FILE`` if None. Nothing happens where that is not set.
+        monotonic_ns: When it was caught, CLOCK_MONOTONIC; now if None.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE") if path is None else path
     if not path:
         return
     ours = describe(exc)
+    ours["message"]["extraInfo"]["uncaught"] = True
+    if monotonic_ns is not None:
+        ours["message"]["extraInfo"]["monotonic_ns"] = monotonic_ns
     try:
         _add_to(path, ours)
     except Exception as failure:  # noqa: BLE001 - the script's exception comes first, whatever fails here

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from procession._worker import errorfile
@@ -71,11 +72,10 @@ def guarded(call: Callable[[], None]) -> None:
     except SystemExit as stop:
         if stop.code:
             raise
-    except KeyboardInterrupt as interrupt:
-        _report(interrupt)
-        _die_of_sigint()
     except BaseException as error:  # noqa: BLE001 - the worker's end, whatever it is
-        _report(error)
+        _report(error, time.monotonic_ns())
+        if isinstance(error, KeyboardInterrupt):
+            _die_of_sigint()
         sys.exit(1)
 
 
@@ -165,13 +165,13 @@ def _read_part(file: Any) -> bytes:
     return bytes(file.read(int.from_bytes(file.read(LENGTH), "little")))
 
 
-def _report(error: BaseException) -> None:
+def _report(error: BaseException, caught: int) -> None:
     """Describe ``error`` in error.json, then print it as Python would, without our own frames."""
     while error.__traceback__ is not None and _is_ours(
         error.__traceback__.tb_frame.f_code.co_filename
     ):
         error.__traceback__ = error.__traceback__.tb_next
-    errorfile.record(error)
+    errorfile.record(error, monotonic_ns=caught)
     sys.excepthook(type(error), error, error.__traceback__)
 
 

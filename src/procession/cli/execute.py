@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from procession._loop.gate import SignalGate
@@ -14,7 +15,7 @@ from procession._report.words import exit_name, ranks_text
 from procession.cli.ports import free_port
 from procession.cli.record import Record
 from procession.cli.rundir import RunDirectory, prune
-from procession.cli.say import say, whisper
+from procession.cli.say import say, whisper, write
 from procession.cli.specs import make_specs
 from procession.cli.starting import start_error
 from procession.multiprocessing import Supervision, start_processes
@@ -85,16 +86,26 @@ class _Run:
         raise ChildFailedError(self._plan.title, result.failures, result.stopped)
 
     def _attempt(self, number: int) -> RunProcsResult:
-        with ExitStack() as stack:
-            with self._gate.held():
-                port = self._plan.master_port or free_port()
-                started_ns = time.time_ns()
+        with self._gate.held():
+            port = self._plan.master_port or free_port()
+            begin = partial(self._record.begin_attempt, number, port, time.time_ns())
+            try:
                 context = self._start(number, port)
-                stack.callback(context.close, signal.SIGTERM, self._plan.grace)
-                attempt = self._record.begin_attempt(number, port, started_ns)
-            result = self._finished(context)
-        attempt.result = result
-        return result
+            except SignalException as stop:
+                if stop.context is not None:
+                    begin().result = _told(stop.context)
+                raise
+            attempt = begin()
+        try:
+            attempt.result = _finished(context)
+        except SignalException as stop:
+            say(stopping_line(stop.sigval, self._plan.grace), patience=0)
+            context.close(signal.SIGTERM, self._plan.grace)
+            attempt.result = _told(context)
+            raise
+        finally:
+            context.close(signal.SIGTERM, self._plan.grace)
+        return attempt.result
 
     def _start(self, number: int, port: int) -> PContext:
         plan = self._plan
@@ -119,16 +130,6 @@ class _Run:
         if number == 0:
             self._announce()
         return context
-
-    def _finished(self, context: PContext) -> RunProcsResult:
-        try:
-            result = context.wait()
-            while result is None:
-                result = context.wait()
-        except SignalException as error:
-            say(stopping_line(error.sigval, self._plan.grace))
-            raise
-        return result
 
     def _supervision(self) -> Supervision:
         guardian, self._guardian = self._guardian, None
@@ -165,6 +166,22 @@ def restart_line(result: RunProcsResult, attempt: int, attempts: int) -> str:
         f"{ranks_text([rank])}{more} failed ({exit_name(failure.exitcode)}); "
         f"attempt {attempt} of {attempts} starts"
     )
+
+
+def _finished(context: PContext) -> RunProcsResult:
+    """Wait for a gang without end."""
+    result = context.wait()
+    while result is None:
+        result = context.wait()
+    return result
+
+
+def _told(context: PContext) -> RunProcsResult | None:
+    """What came of a gang that a signal has ended; what had failed before the signal is said."""
+    result = context.wait(0)
+    if result is not None and result.is_failed():
+        write(f"{ChildFailedError(context.name, result.failures, result.stopped)}\n")
+    return result
 
 
 def stopping_line(signum: signal.Signals, grace: float) -> str:

@@ -29,6 +29,7 @@ def launch(words: Sequence[str]) -> int:
     Returns:
         The exit status, see docs/exit-status.md.
     """
+    _fill_standard_fds()
     try:
         with _guardian_ahead(words) as guardian:
             gc.disable()  # the imports make nothing but lasting objects
@@ -43,6 +44,18 @@ def launch(words: Sequence[str]) -> int:
     finally:
         let_go_of_lost_streams()
     return 0
+
+
+def _fill_standard_fds() -> None:
+    """Put /dev/null where stdin, stdout or stderr is closed.
+
+    The next thing that we open would stand there, and be given to the workers as their stream.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this
 
 
 @contextmanager

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import TextIO
 
 
-def say(text: str) -> None:
-    """Write a line of procession's own to stderr."""
-    write(f"procession: {text}\n")
+PATIENCE = 5.0
+_TERMINAL_PIECE = 256  # bytes
+
+
+def say(text: str, patience: float = PATIENCE) -> None:
+    """Write a line of procession's own to stderr; see ``write``."""
+    write(f"procession: {text}\n", patience)
 
 
 def whisper(text: str) -> None:
@@ -21,13 +27,36 @@ def whisper(text: str) -> None:
         write(f"\x1b[2mprocession: {text}\x1b[0m\n")
 
 
-def write(text: str) -> None:
-    """Write a text to stderr as it is."""
+def write(text: str, patience: float = PATIENCE) -> None:
+    """Write a text to stderr as it is.
+
+    Args:
+        text: The text.
+        patience: Seconds after which a stderr that takes nothing (Ctrl-S, a pipe that nobody reads)
+            is given up: a run must end, and its workers be stopped, whoever listens.
+    """
     try:
+        fd = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # closed, None, or another kind of object
+        _write_to_object(text)
+        return
+    with suppress(OSError):
+        _write_while_it_takes(fd, text.encode(errors="backslashreplace"), patience)
+
+
+def _write_to_object(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # gone, closed, or None
-        return
+
+
+def _write_while_it_takes(fd: int, data: bytes, patience: float) -> None:
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    # POLLOUT promises room for PIPE_BUF bytes in a pipe (pipe(7)); a terminal promises less.
+    size = _TERMINAL_PIECE if os.isatty(fd) else select.PIPE_BUF
+    while data and poller.poll(patience * 1000):
+        data = data[os.write(fd, data[:size]) :]
 
 
 def let_go_of_lost_streams() -> None:

@@ -103,6 +103,8 @@ class PContext(abc.ABC):
 
         Raises:
             ValueError: It was started before.
+            SignalException: A handled signal came meanwhile; the workers have been stopped, with
+                their grace, and ``wait(0)`` tells what came of them.
             OSError: A log file cannot be opened or a worker cannot be started (``filename``, and
                 ``local_rank`` for a worker); nothing is left running.
         """
@@ -111,12 +113,12 @@ class PContext(abc.ABC):
         signals = self._supervision
         self._gate.install(_numbers(signals.signals_to_handle), _numbers(signals.forward_signals))
         self._held_things.callback(self._gate.restore)
-        with self._gate.held():
-            try:
-                self._start_gang()
-            except BaseException:
-                self._release()
-                raise
+        try:
+            with self._gate.held():
+                self._start_or_stop()
+        except SignalException as stop:
+            stop.context = self
+            raise
 
     def wait(self, timeout: float = -1, period: float = 1) -> RunProcsResult | None:  # noqa: ARG002
         """Wait until all workers have ended or one has failed; then stop the others and report.
@@ -175,7 +177,19 @@ class PContext(abc.ABC):
 
     # ---- inside
 
-    def _start_gang(self) -> None:
+    def _start_or_stop(self) -> None:
+        """Start the workers; stop them again if a signal has come, since nobody else could."""
+        try:
+            gang = self._start_gang()
+            self._show_output()
+        except BaseException:
+            self._release()
+            raise
+        if self._gate.pending:
+            gang.stop(signal.SIGTERM, self._supervision.shutdown_timeout, self._gate.take_further)
+            self._release()
+
+    def _start_gang(self) -> Gang:
         flush_own()
         self._inherited_env = dict(os.environ)
         with ExitStack() as for_the_start:
@@ -195,6 +209,9 @@ class PContext(abc.ABC):
             for rank in range(self.nprocs):
                 self._start_worker(gang, rank, streams[rank])
             gang.started()
+        return gang
+
+    def _show_output(self) -> None:
         for tail_log in self._tail_logs:
             self._held_things.callback(tail_log.stop)
             tail_log.start()
@@ -214,6 +231,8 @@ class PContext(abc.ABC):
     def _release(self) -> None:
         # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers
         # are put back.
+        if self._gang is not None:
+            self._gang.unwatch(self._gate.wake_fd)
         self._held_things.close()
         for file in (self.filtered_stdout, self.filtered_stderr):
             if file is not None:

@@ -64,7 +64,7 @@ def _deaths(workers: Iterable[Worker]) -> list[Death]:
 def _raised_ns(worker: Worker) -> int | None:
     """When the worker says it raised, if it says so of this attempt."""
     record = read_error_file(worker.error_file) if worker.exitcode else None
-    if record is None or record.monotonic_ns is None:
+    if record is None or record.monotonic_ns is None or not record.uncaught:
         return None
     in_time = worker.started_ns <= record.monotonic_ns <= worker.died_ns
     return record.monotonic_ns if in_time else None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import signal
 
     from procession._guardian.client import Guardian
+    from procession.multiprocessing.context import PContext
 
 __all__ = ["SignalException", "Supervision"]
 
@@ -21,11 +22,14 @@ class SignalException(Exception):  # noqa: N818 - torch's name
 
     Attributes:
         sigval: The signal.
+        context: The context whose start it came into, None otherwise. Its workers have been
+            stopped, with their grace; ``context.wait(0)`` tells what came of them.
     """
 
     def __init__(self, msg: str, sigval: signal.Signals) -> None:
         super().__init__(msg)
         self.sigval = sigval
+        self.context: PContext | None = None
 
 
 @dataclass(frozen=True)
