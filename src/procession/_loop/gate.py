@@ -62,7 +62,7 @@ class SignalGate:
         }
         for signum, action in actions.items():
             if signal.getsignal(signum) is not signal.SIG_IGN:
-                self._traps.append(_Trap(signum, action))
+                self._traps.append(_Trap(self, signum, action))
 
     def restore(self) -> None:
         """Put the old handlers back and let go of the fds.
@@ -121,15 +121,14 @@ class SignalGate:
             os.read(self.wake_fd, 4096)
 
     @property
+    def holding(self) -> bool:
+        """True while the main thread is inside ``held``."""
+        return self._depth > 0
+
+    @property
     def pending(self) -> bool:
         """True while a terminating signal waits to be raised."""
         return bool(self._pending)
-
-    def take_further(self) -> bool:
-        """Forget all held signals but the first; True if there were any."""
-        further = len(self._pending) > 1
-        del self._pending[1:]
-        return further
 
     def take_pending(self) -> list[int]:
         """Return the signals that were held, oldest first, and forget them."""
@@ -149,7 +148,8 @@ def _in_main_thread() -> bool:
 class _Trap:
     """One signal's handler of one gate; it steps aside for whoever set a handler over it."""
 
-    def __init__(self, signum: int, action: Callable[[int], None]) -> None:
+    def __init__(self, gate: SignalGate, signum: int, action: Callable[[int], None]) -> None:
+        self.gate = gate
         self._action: Callable[[int], None] | None = action
         self._signum = signum
         self._old = signal.signal(signum, self._handle)
@@ -163,6 +163,11 @@ class _Trap:
         if signal.getsignal(self._signum) == self._handle:
             signal.signal(self._signum, self._below())
 
+    def _is_for_below(self) -> bool:
+        """True if the gate under ours is holding: our caller's frames are procession's own too."""
+        below = getattr(self._old, "__self__", None)
+        return isinstance(below, _Trap) and below.gate.holding
+
     def _below(self) -> Any:
         owner = getattr(self._old, "__self__", None)
         if isinstance(owner, _Trap) and owner._action is None:
@@ -170,7 +175,7 @@ class _Trap:
         return signal.SIG_DFL if self._old is None else self._old
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._action is not None:
+        if self._action is not None and not self._is_for_below():
             self._action(signum)
         elif callable(old := self._below()):
             old(signum, frame)

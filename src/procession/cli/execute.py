@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from procession._loop.gate import SignalGate
@@ -86,25 +85,22 @@ class _Run:
         raise ChildFailedError(self._plan.title, result.failures, result.stopped)
 
     def _attempt(self, number: int) -> RunProcsResult:
-        with self._gate.held():
-            port = self._plan.master_port or free_port()
-            begin = partial(self._record.begin_attempt, number, port, time.time_ns())
-            try:
-                context = self._start(number, port)
-            except SignalException as stop:
-                if stop.context is not None:
-                    begin().result = _told(stop.context)
-                raise
-            attempt = begin()
+        context: PContext | None = None
         try:
+            with self._gate.held():
+                port, started_ns = self._plan.master_port or free_port(), time.time_ns()
+                context = self._start(number, port)
+                attempt = self._record.begin_attempt(number, port, started_ns)
             attempt.result = _finished(context)
         except SignalException as stop:
-            say(stopping_line(stop.sigval, self._plan.grace), patience=0)
-            context.close(signal.SIGTERM, self._plan.grace)
-            attempt.result = _told(context)
+            if context is not None:
+                say(stopping_line(stop.sigval, self._plan.grace), patience=0)
+                context.close(signal.SIGTERM, self._plan.grace)
+                attempt.result = _told(context)
             raise
         finally:
-            context.close(signal.SIGTERM, self._plan.grace)
+            if context is not None:
+                context.close(signal.SIGTERM, self._plan.grace)
         return attempt.result
 
     def _start(self, number: int, port: int) -> PContext:

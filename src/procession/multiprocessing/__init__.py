@@ -132,5 +132,10 @@ def start_processes(
             duplicate_stderr_filters=duplicate_stderr_filters,
             supervision=supervision,
         )
-    context.start()
+    try:
+        context.start()
+    except SignalException as stop:
+        if stop.context is None:  # it came after the start, and before the caller has the context
+            context.close()
+        raise
     return context

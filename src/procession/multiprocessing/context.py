@@ -115,8 +115,10 @@ class PContext(abc.ABC):
         self._held_things.callback(self._gate.restore)
         try:
             with self._gate.held():
-                self._start_or_stop()
+                self._start_or_release()
         except SignalException as stop:
+            # Nobody else could stop the workers: the context is not known to the caller yet.
+            self.close(signal.SIGTERM, signals.shutdown_timeout)
             stop.context = self
             raise
 
@@ -177,19 +179,15 @@ class PContext(abc.ABC):
 
     # ---- inside
 
-    def _start_or_stop(self) -> None:
-        """Start the workers; stop them again if a signal has come, since nobody else could."""
+    def _start_or_release(self) -> None:
         try:
-            gang = self._start_gang()
+            self._start_gang()
             self._show_output()
         except BaseException:
             self._release()
             raise
-        if self._gate.pending:
-            gang.stop(signal.SIGTERM, self._supervision.shutdown_timeout, self._gate.take_further)
-            self._release()
 
-    def _start_gang(self) -> Gang:
+    def _start_gang(self) -> None:
         flush_own()
         self._inherited_env = dict(os.environ)
         with ExitStack() as for_the_start:
@@ -209,7 +207,6 @@ class PContext(abc.ABC):
             for rank in range(self.nprocs):
                 self._start_worker(gang, rank, streams[rank])
             gang.started()
-        return gang
 
     def _show_output(self) -> None:
         for tail_log in self._tail_logs:

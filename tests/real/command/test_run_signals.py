@@ -73,7 +73,7 @@ def test_workers_have_their_grace_and_no_more(here: Any, ready: Any) -> None:
 
 
 def test_a_further_signal_ends_the_grace(here: Any, ready: Any) -> None:
-    stay = "signal.signal(signal.SIGTERM, lambda *_: print('deaf', flush=True))"
+    stay = "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'deaf\\n'))"
     process = ready(stay, "--shutdown-timeout", "inf", ranks=1)
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline().endswith("deaf\n")
@@ -83,7 +83,7 @@ def test_a_further_signal_ends_the_grace(here: Any, ready: Any) -> None:
 
 
 def test_signals_that_are_passed_on(here: Any, ready: Any) -> None:
-    process = ready("signal.signal(signal.SIGUSR1, lambda *_: print('checkpoint', flush=True))")
+    process = ready("signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b'checkpoint\\n'))")
     process.send_signal(signal.SIGUSR1)
     said = sorted(process.stdout.readline() for _ in range(2))
     assert said == ["[default0]:checkpoint\n", "[default1]:checkpoint\n"]
