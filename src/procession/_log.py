@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["Logger"]
 
 
@@ -37,6 +39,9 @@ class Logger:
     def _log(
         self, level: str, message: str, args: tuple[object, ...], *, exc_info: bool = False
     ) -> None:
+        # Who has not imported it has not asked for details either: its root logger starts at WARNING.
+        if level in ("DEBUG", "INFO") and "logging" not in sys.modules:
+            return
         import logging
 
         logger = logging.getLogger(self._name)
