@@ -309,6 +309,18 @@ def test_wait_and_start_work_in_another_thread(tmp_path: Path) -> None:
     assert not results[0].is_failed()
 
 
+def test_close_beside_a_wait_in_another_thread(tmp_path: Path) -> None:
+    context = launch(tmp_path, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
+    for path in context.stdouts.values():
+        wait_for_text(path, "ready\n")
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(context.wait()))
+    thread.start()
+    context.close(timeout=0.3)
+    thread.join(10)
+    assert [sorted(result.stopped) for result in results] == [[0, 1]]
+
+
 def test_several_contexts_end_in_any_order(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     contexts = [launch(tmp_path / str(n), "true", nprocs=1) for n in range(3)]

@@ -139,3 +139,26 @@ def test_grace_ends_when_everybody_has_gone(tmp_path: object, stack: ExitStack) 
     os.kill(family.workers[0], signal.SIGKILL)
     assert survivors(family.all, AT_ONCE) == []
     assert family.launcher.wait(10) == 0
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_stopped_guardian_holds_up_nothing(
+    entry: str, tmp_path: object, stack: ExitStack
+) -> None:
+    family = start(entry, str(tmp_path), stack)
+    os.kill(family.guardian, signal.SIGSTOP)
+    os.kill(family.launcher.pid, signal.SIGTERM)
+    assert survivors(family.all, 1 + AT_ONCE) == []  # it is continued after a second of silence
+    output, _ = family.launcher.communicate(timeout=10)
+    assert output == "signal SIGTERM\n"
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_child_of_the_caller_keeps_no_worker_alive(
+    entry: str, tmp_path: object, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the caller has forked since holds a copy of its end of the guardian's socket."""
+    monkeypatch.setenv("FORK_AFTER_START", "1")
+    family = start(entry, str(tmp_path), stack)
+    os.kill(family.launcher.pid, signal.SIGKILL)
+    assert survivors(family.all, AT_ONCE) == []

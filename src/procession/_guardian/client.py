@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CHANNEL_FD = 3  # where an exec'd guardian finds its channel
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_PATIENCE_MS = 2000  # for a guardian to take what we say
 _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
 
 
@@ -54,6 +55,15 @@ class Guardian:
         self.channel.send(message)
         self._drain()
 
+    def rouse(self) -> None:
+        """Continue the guardian if it was stopped, and ask it for a sign."""
+        send(self.pid, signal.SIGCONT)
+        self.channel.send(("ping",))
+
+    def kill(self) -> None:
+        """End a guardian that does not answer; the kernel closes its end of the channel."""
+        send(self.pid, signal.SIGKILL)
+
     def receive(self) -> list[Message]:
         """Return what the guardian has said since; ``channel.closed`` tells of its end."""
         return [message for message, _ in self.channel.receive()]
@@ -77,11 +87,17 @@ class Guardian:
             _wait_for(self.pid)
 
     def _drain(self) -> None:
-        """Wait until the guardian has taken everything; it never blocks on us, so it will."""
+        """Wait until the guardian has taken everything; it never blocks on us, so it will.
+
+        One that was stopped is continued, and killed if that does not help.
+        """
         poller = select.poll()
         poller.register(self.channel, select.POLLOUT)
+        remedy = self.rouse
         while self.channel.clogged and not self.channel.closed:
-            poller.poll()
+            if not poller.poll(_PATIENCE_MS):
+                remedy()
+                remedy = self.kill
             self.channel.flush()
 
 

@@ -7,6 +7,7 @@ To the guardian:
     ("reap", pid)                          the death of this worker has been taken note of
     ("hush", signum)                       the gang is being stopped: orphans get signum too
     ("sweep",)                             kill every descendant until none is left
+    ("ping",)                              give a sign
 
 From the guardian:
 
@@ -14,6 +15,7 @@ From the guardian:
     ("failed", rank, errno)
     ("death", rank, pid, exitcode, core_dumped, ns)
     ("quiet",)                             after hush: no descendant lives any more
+    ("pong",)
     ("swept", [(pid, name), …], [(pid, name), …])   what was killed, what could not die
 
 ``marshal`` encodes them: both ends are the same interpreter, the peer is our own child over an

@@ -103,6 +103,9 @@ class Warden:
         self._hush = message[1]
         self._hush_orphans()
 
+    def _answer(self, _message: Message, _fds: list[int]) -> None:
+        self._channel.send(("pong",))
+
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
         killed, stuck = sweep(os.getpid(), self._settle)
         self._note_deaths()
@@ -114,6 +117,7 @@ class Warden:
         "reap": _reap,
         "hush": _hush_gang,
         "sweep": _sweep,
+        "ping": _answer,
     }
 
     # ---- what happens by itself
@@ -121,8 +125,10 @@ class Warden:
     def _settle(self, seconds: float) -> None:
         poller = select.poll()
         poller.register(self._wakeup[0], select.POLLIN)
+        if not self._channel.closed:
+            poller.register(self._channel, select.POLLIN)
         poller.poll(seconds * 1000)
-        self._note_deaths()
+        self._serve()
 
     def _note_deaths(self) -> None:
         woken = _drain(self._wakeup[0])

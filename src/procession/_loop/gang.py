@@ -8,11 +8,13 @@ import select
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
 from procession._loop.machine import Do, On, Phase, Stop
+from procession._loop.pulse import Pulse, Remedy
 from procession._loop.takeover import Estate, take_over
 from procession._os import proc
 from procession._report.errorfile import read_error_file
@@ -83,10 +85,15 @@ class Gang:
         self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._deadline = math.inf
+        self._pulse = Pulse()
         self._refused: OSError | None = None
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
         self._readers: dict[int, Callable[[], None]] = {}
-        self._poller = select.poll()
+        self._sleepers = 0
+        self._bell = os.pipe()
+        for end in self._bell:
+            os.set_blocking(end, False)
+        self.watch(self._bell[0], self._answer_bell)
         self._lock = threading.RLock()  # a handle may look while another thread waits
         self.watch(guardian.channel.fileno(), self._hear_guardian)
 
@@ -98,12 +105,16 @@ class Gang:
     def watch(self, fd: int, reader: Callable[[], None]) -> None:
         """Call ``reader`` in the loop whenever ``fd`` is readable."""
         self._readers[fd] = reader
-        self._poller.register(fd, select.POLLIN)
 
     def unwatch(self, fd: int) -> None:
         """Forget ``fd``, before it is closed."""
-        if self._readers.pop(fd, None) is not None:
-            self._poller.unregister(fd)
+        self._readers.pop(fd, None)
+
+    def close(self) -> None:
+        """Let go of the fds; the gang has ended or is given up."""
+        for end in self._bell:
+            self.unwatch(end)
+            os.close(end)
 
     # ---- starting
 
@@ -200,11 +211,11 @@ class Gang:
 
     def _turn(self, deadline: float) -> None:
         """Sleep until something happens or ``deadline`` (monotonic seconds), and deal with it."""
-        until = min(deadline, self._deadline)
+        until = min(deadline, self._deadline, self._pulse_due())
         left = max(0.0, until - time.monotonic())
         # Rounded up: a poll that returns a fraction of a millisecond early would spin to the deadline.
         timeout = None if left == math.inf else min(math.ceil(left * 1000), _LONGEST_POLL)
-        ready = self._poller.poll(timeout)
+        ready = self._sleep(timeout)
         with self._lock:
             for fd, _ in ready:
                 if fd in self._readers:
@@ -212,8 +223,39 @@ class Gang:
             if time.monotonic() >= self._deadline:
                 self._deadline = math.inf
                 self._apply(On.GRACE_OVER)
+            self._treat_silence()
+
+    def _sleep(self, timeout: int | None) -> list[tuple[int, int]]:
+        """Poll; several threads may (a poll object serves one at a time, so each has its own)."""
+        poller = select.poll()
+        for fd in tuple(self._readers):
+            poller.register(fd, select.POLLIN)
+        self._sleepers += 1
+        try:
+            return poller.poll(timeout)
+        finally:
+            self._sleepers -= 1
+
+    def _answer_bell(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._bell[0], 4096)
+
+    def _pulse_due(self) -> float:
+        """When to look after the guardian: only while it owes us an answer."""
+        if self.phase in (Phase.RUNNING, Phase.ENDED):
+            self._pulse.heard()
+            return math.inf
+        return self._pulse.due(time.monotonic())
+
+    def _treat_silence(self) -> None:
+        remedy = self._pulse.remedy(time.monotonic())
+        if remedy is Remedy.ROUSE:
+            self._guardian.rouse()
+        elif remedy is Remedy.KILL:
+            self._guardian.kill()
 
     def _hear_guardian(self) -> None:
+        self._pulse.heard()
         for message in self._guardian.receive():
             self._heard[message[0]](self, message)
         if self._guardian.channel.closed:
@@ -239,6 +281,9 @@ class Gang:
         self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
         self._guardian.ask("reap", pid)
 
+    def _heard_pong(self, _message: Message) -> None:
+        """The sign that it was asked for; that something was heard has been noted."""
+
     def _heard_quiet(self, _message: Message) -> None:
         self._apply(On.QUIET)
 
@@ -251,6 +296,7 @@ class Gang:
         "started": _heard_started,
         "failed": _heard_failed,
         "death": _heard_death,
+        "pong": _heard_pong,
         "quiet": _heard_quiet,
         "swept": _heard_swept,
     }
@@ -263,6 +309,8 @@ class Gang:
 
     def _apply(self, event: On, how: Stop | None = None) -> None:
         self._state, effects = machine.step(self._state, event, how)
+        if self._sleepers and (effects or self.phase is Phase.ENDED):
+            os.write(self._bell[1], b"!")  # another thread sleeps by what held before
         for effect, number in effects:
             self._carry[effect](self, number)
 

@@ -202,6 +202,7 @@ class PContext(abc.ABC):
                 self._supervision.shutdown_timeout,
                 exclusive=self._supervision.exclusive,
             )
+            self._held_things.callback(gang.close)
             self._gang = gang
             gang.watch(self._gate.wake_fd, self._gate.note_wakeup)
             for rank in range(self.nprocs):
@@ -231,6 +232,7 @@ class PContext(abc.ABC):
         if self._gang is not None:
             self._gang.unwatch(self._gate.wake_fd)
         self._held_things.close()
+        self._gate.restore()  # again: another thread may have been the first here, and cannot
         for file in (self.filtered_stdout, self.filtered_stderr):
             if file is not None:
                 file.close()

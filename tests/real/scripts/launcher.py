@@ -34,6 +34,9 @@ def main(entry: str, fifo: str, logs: str, grace: float) -> int:
         start_method="spawn" if binary else entry,
         supervision=Supervision(shutdown_timeout=grace),
     )
+    if os.environ.get("FORK_AFTER_START") and os.fork() == 0:
+        while True:
+            signal.pause()
     print("guardian", context._gang._guardian.pid, flush=True)
     try:
         result = context.wait()
