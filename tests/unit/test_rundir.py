@@ -231,3 +231,20 @@ def test_a_network_file_system_is_warned_of(
         f"procession: logs are on a network file system (nfs4), {here}/procession-runs, which may "
         "be slow. For a local one: --log-dir or PROCESSION_LOG_DIR.\n"
     )
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_fallback_that_others_can_write_to_is_passed_over(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tmp_path / "tmp" / f"procession-runs-{os.getuid()}"
+    usual.mkdir(parents=True)
+    usual.chmod(mode)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    gone.rmdir()
+    directory = RunDirectory(None)
+    assert directory.base.startswith(f"{usual}-")
+    assert os.stat(directory.base).st_mode & 0o777 == 0o700

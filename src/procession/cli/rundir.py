@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,7 @@ class RunDirectory:
                 file.write("\n")
             os.replace(fresh, path)
         except OSError as error:
+            _remove(fresh)
             say(f"{path} could not be written: {error.strerror}")
 
     def discard(self) -> None:
@@ -127,11 +129,35 @@ class RunDirectory:
         here = default_base()
         reason = self._make(here)
         if reason is not None:
-            there = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"{RUNS}-{os.getuid()}")
+            there = self._private()
             say(f"{here}: {reason}; logs go to {there}")
-            return self._asked(there)
+            return there
         self._have_git_ignore(os.path.join(here, ".gitignore"))
         return here
+
+    def _private(self) -> str:
+        """A directory among temporary files that nobody else can write to.
+
+        Its usual name is known to everybody, and whoever makes it first could swap what is in it
+        under us: one that is not ours alone is passed over for one of a new name.
+        """
+        base = os.environ.get("TMPDIR") or "/tmp"
+        usual = os.path.join(base, f"{RUNS}-{os.getuid()}")
+        reason = ""
+        for path in (usual, f"{usual}-{os.urandom(4).hex()}"):
+            try:
+                os.makedirs(base, exist_ok=True)
+                with suppress(FileExistsError):
+                    os.mkdir(path, 0o700)
+                    self._made.append(path)
+            except OSError as error:
+                reason = f"{error.strerror} ({error.filename})"
+            if _is_ours_alone(path):
+                return path
+        raise UsageError(
+            f"no directory for logs: neither the current one nor {base} can be written to. {reason}. "
+            "Name one: --log-dir or PROCESSION_LOG_DIR."
+        )
 
     def _have_git_ignore(self, path: str) -> None:
         try:
@@ -260,6 +286,15 @@ def _missing(path: str) -> list[str]:
         missing.append(path)
         path = os.path.dirname(path)
     return missing[::-1]
+
+
+def _is_ours_alone(path: str) -> bool:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    mine = stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
+    return mine and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _remove(path: str) -> None:

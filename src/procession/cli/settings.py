@@ -20,6 +20,8 @@ _BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _HANDLERS = ("null", "console")
 _DEFAULT_GRACE = 30.0  # torch's, seconds
 _UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
+# The kernel's word on this process itself, or on its children; nobody sends them to end a run.
+_NOT_SENT = {"SIGCHLD", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"}
 
 
 def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
@@ -164,6 +166,8 @@ def _check_signal(name: str, given: str) -> None:
         raise UsageError(f"{given}: there is no signal {name}.{suggestion(name, known)}")
     if name in _UNCATCHABLE:
         raise UsageError(f"{given}: no process can handle {name}. Leave it out.")
+    if name in _NOT_SENT:
+        raise UsageError(f"{given}: {name} is not a signal that is sent to a run. Leave it out.")
 
 
 def grace(given: float | None, environ: Mapping[str, str]) -> float:
