@@ -33,8 +33,9 @@ check: .venv-test/ready
 compat: .venv-torch/ready
 	PROCESSION_REQUIRE_TORCH=1 .venv-torch/bin/python -m pytest -n auto --dist loadgroup tests/compat
 
+# Bytecode is what every peer runs from once it is installed; only our checkout would lack it.
 bench: .venv-torch/ready
-	.venv-torch/bin/python -m benchmarks
+	env -u PYTHONDONTWRITEBYTECODE .venv-torch/bin/python -m benchmarks
 
 stress: .venv-test/ready
 	.venv-test/bin/python -m pytest -n auto -m stress
