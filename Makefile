@@ -31,7 +31,7 @@ check: .venv-test/ready
 
 # What compares with torch; with this variable a missing torch fails the tests that would be skipped.
 compat: .venv-torch/ready
-	PROCESSION_REQUIRE_TORCH=1 .venv-torch/bin/python -m pytest -n auto --dist loadgroup tests/compat
+	PROCESSION_REQUIRE_TORCH=1 .venv-torch/bin/python -m pytest -n auto --dist loadgroup -o faulthandler_timeout=290 tests/compat
 
 # Bytecode is what every peer runs from once it is installed; only our checkout would lack it.
 bench: .venv-torch/ready

@@ -119,6 +119,15 @@ def test_close_kills_what_ignores_the_signal(tmp_path: Path) -> None:
     assert not any(is_there(pid) for pid in pids.values())
 
 
+def test_a_closed_gang_has_not_succeeded(tmp_path: Path) -> None:
+    context = launch(tmp_path, "sleep", 1000)
+    context.close()
+    result = context.wait(0)
+    assert result is not None
+    assert result.is_failed()
+    assert (result.return_values, result.failures, sorted(result.stopped)) == ({}, {}, [0, 1])
+
+
 def test_a_stopped_worker_heeds_the_signal(tmp_path: Path) -> None:
     context = launch(tmp_path, "sleep", 1000)
     os.kill(context.pids()[0], signal.SIGSTOP)
@@ -243,10 +252,20 @@ def test_maps_that_do_not_match(tmp_path: Path, args: Any, envs: Any) -> None:
         start_processes("w", "true", args, envs, DefaultLogsSpecs(str(tmp_path)))
 
 
-@pytest.mark.parametrize("words", [("a\0b",), ("a", "\0")])
-def test_a_null_byte_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="embedded null byte"):
-        launch(tmp_path, "echo", *words)
+@pytest.mark.parametrize(
+    ("binary", "words", "error", "says"),
+    [
+        ("echo", ("a\0b",), ValueError, "embedded null byte"),
+        ("echo", ("a", "\0"), ValueError, "embedded null byte"),
+        ("echo", ("\ud800",), ValueError, "surrogates not allowed"),
+        ("", (), FileNotFoundError, "no program is named by an empty string"),
+    ],
+)
+def test_what_no_program_can_be_given_is_refused(
+    tmp_path: Path, binary: str, words: tuple[str, ...], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        launch(tmp_path, binary, *words)
 
 
 def test_a_context_is_started_once(tmp_path: Path) -> None:

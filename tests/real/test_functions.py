@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 from multiprocessing.shared_memory import SharedMemory
@@ -222,8 +223,6 @@ def test_fork_has_the_callers_memory_and_fds(tmp_path: Path) -> None:
 
 
 def test_an_unguarded_main_is_refused_as_by_multiprocessing(tmp_path: Path) -> None:
-    import subprocess
-
     script = tmp_path / "unguarded.py"
     script.write_text(
         "import sys\n"
@@ -240,3 +239,61 @@ def test_an_unguarded_main_is_refused_as_by_multiprocessing(tmp_path: Path) -> N
         timeout=50,
     )
     assert "Put the start under 'if __name__ == \"__main__\":'" in done.stdout
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("ahead", [["-m", "package"], ["package"]])
+def test_the_main_module_of_a_package_is_not_run_again(
+    tmp_path: Path, method: str, ahead: list[str]
+) -> None:
+    """It has no guard, because nothing but its start imports it."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "__main__.py").write_text(
+        "import sys\n"
+        "from procession.multiprocessing import DefaultLogsSpecs, start_processes\n"
+        "def work(n): return n + 1\n"
+        "c = start_processes('w', work, {0: (41,)}, {0: {}}, DefaultLogsSpecs(sys.argv[2]),"
+        " start_method=sys.argv[1])\n"
+        "print(c.wait().return_values)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, *ahead, method, str(tmp_path / "logs")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("{0: 42}\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_of_the_caller(tmp_path: Path, method: str, closed: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from procession.multiprocessing import DefaultLogsSpecs, start_processes\n"
+        "if __name__ == '__main__':\n"
+        "    c = start_processes('w', abs, {0: (-42,)}, {0: {}}, DefaultLogsSpecs(sys.argv[2]),"
+        " start_method=sys.argv[1])\n"
+        "    open(sys.argv[3], 'w').write(str(c.wait().return_values))\n"
+    )
+    answer = tmp_path / "answer"
+    words = [sys.executable, str(script), method, str(tmp_path / "logs"), str(answer)]
+    subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], check=True, timeout=50)
+    assert answer.read_text() == "{0: 42}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_environment_that_cannot_be_is_refused(tmp_path: Path, method: str) -> None:
+    with pytest.raises(ValueError, match="embedded null byte"):
+        start_processes(
+            "w",
+            abs,
+            {0: (1,)},
+            {0: {"A": "\0"}},
+            DefaultLogsSpecs(str(tmp_path)),
+            start_method=method,
+        )

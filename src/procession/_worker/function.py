@@ -24,6 +24,7 @@ LENGTH = 8  # bytes of length before each part
 def work_from_payload(_rank: int, fds: Sequence[int]) -> int:
     """Run the payload of a worker that a fork server forked; its fds have a spawned worker's numbers."""
     payload_fd, result_fd, tracker_fd, *_handed_over = fds
+    setattr(sys.modules["__main__"], "PROCESSION_BOOTSTRAPPING", True)  # noqa: B010 - see payload.py
     return as_child_process(lambda: run_payload(payload_fd, result_fd, tracker_fd))
 
 
@@ -96,8 +97,7 @@ def as_child_process(call: Callable[[], None]) -> int:
         return int(ForkProcess(target=call)._bootstrap())  # type: ignore[attr-defined]
     finally:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        util._flush_std_streams()  # type: ignore[attr-defined]
 
 
 def _load_and_call(payload_fd: int, result_fd: int, tracker_fd: int) -> None:
@@ -171,8 +171,19 @@ def _report(error: BaseException, caught: int) -> None:
         error.__traceback__.tb_frame.f_code.co_filename
     ):
         error.__traceback__ = error.__traceback__.tb_next
+    _hand_on(error)
     errorfile.record(error, monotonic_ns=caught)
     sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _hand_on(error: BaseException) -> None:
+    """Make the error file of a nested gang's root cause ours, as ``@record`` does.
+
+    Who raised a ChildFailedError has loaded what knows it; this room imports nothing.
+    """
+    recording = sys.modules.get("procession.multiprocessing.errors.recording")
+    if recording is not None and isinstance(error, recording.ChildFailedError):
+        recording._hand_on(recording.get_error_handler(), error)
 
 
 def _is_ours(filename: str) -> bool:

@@ -175,7 +175,7 @@ def _finished(context: PContext) -> RunProcsResult:
 def _told(context: PContext) -> RunProcsResult | None:
     """What came of a gang that a signal has ended; what had failed before the signal is said."""
     result = context.wait(0)
-    if result is not None and result.is_failed():
+    if result is not None and result.failures:
         write(f"{ChildFailedError(context.name, result.failures, result.stopped)}\n")
     return result
 

@@ -110,15 +110,12 @@ class PContext(abc.ABC):
         """
         if self._gang is not None:
             raise ValueError("this context was started before; call start_processes for a new gang")
-        signals = self._supervision
-        self._gate.install(_numbers(signals.signals_to_handle), _numbers(signals.forward_signals))
-        self._held_things.callback(self._gate.restore)
         try:
             with self._gate.held():
                 self._start_or_release()
         except SignalException as stop:
             # Nobody else could stop the workers: the context is not known to the caller yet.
-            self.close(signal.SIGTERM, signals.shutdown_timeout)
+            self.close(signal.SIGTERM, self._supervision.shutdown_timeout)
             stop.context = self
             raise
 
@@ -180,7 +177,12 @@ class PContext(abc.ABC):
     # ---- inside
 
     def _start_or_release(self) -> None:
+        signals = self._supervision
+        self._held_things.callback(self._gate.restore)
         try:
+            self._gate.install(
+                _numbers(signals.signals_to_handle), _numbers(signals.forward_signals)
+            )
             self._start_gang()
             self._show_output()
         except BaseException:
@@ -223,7 +225,7 @@ class PContext(abc.ABC):
                 "its workers have been killed and reaped"
             )
         failures, stopped = explain(gang, self.stdouts, self.stderrs)
-        values = {} if failures else self._return_values()
+        values = {} if failures or stopped else self._return_values()
         self._result = RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped)
 
     def _release(self) -> None:

@@ -11,6 +11,7 @@ from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.payload import Payload
 from procession.multiprocessing.returns import ReturnPipes
+from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class MultiprocessContext(PContext):
         return _LAUNCHERS[self.start_method](self)
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
+        refuse_unspeakable([sys.executable], self.worker_env(rank))
         result = self._returns.open(rank, gang)
         try:
             if self.start_method == "fork":

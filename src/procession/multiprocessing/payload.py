@@ -59,6 +59,9 @@ class Payload:
         settings = dict(get_preparation_data(name))
         settings["authkey"] = bytes(settings["authkey"])
         settings["multiprocessing"] = self.needs_multiprocessing
+        if not _main_is_a_file(sys.modules["__main__"]):
+            settings.pop("init_main_from_name", None)
+            settings.pop("init_main_from_path", None)
         return settings
 
     def _pickle(self, fn: Callable[..., Any], args: Sequence[Any]) -> bytes:
@@ -119,10 +122,15 @@ def _importable(obj: Any) -> bool:
 
 
 def _main_is_a_file(module: Any) -> bool:
-    """True unless main is a notebook, a prompt or ``-c``, which a worker cannot import again."""
-    return getattr(module, "__spec__", None) is not None or os.path.isfile(
-        getattr(module, "__file__", None) or ""
-    )
+    """True unless main is a notebook, a prompt, ``-c``, stdin, or the ``__main__`` of a package.
+
+    A worker cannot import the first again, and must not import the last: it has no guard, because
+    nothing but its start imports it (as multiprocessing.spawn has it).
+    """
+    spec = getattr(module, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).rpartition(".")[2] != "__main__"
+    return os.path.isfile(getattr(module, "__file__", None) or "")
 
 
 def _by_value(obj: Any) -> Any:

@@ -30,5 +30,5 @@ class RunProcsResult:
     stopped: dict[int, ProcessFailure] = field(default_factory=dict)
 
     def is_failed(self) -> bool:
-        """True if any worker failed."""
-        return len(self.failures) > 0
+        """True unless every worker ended well: any failed, or was stopped."""
+        return bool(self.failures or self.stopped)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import spawn_guardian
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.guarded import GuardedHandler
+from procession.multiprocessing.speakable import programs, refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.supervision import Supervision
     from procession.numa.binding import NumaOptions
 
-__all__ = ["SubprocessContext", "programs", "refuse_unspeakable"]
+__all__ = ["SubprocessContext"]
 
 
 class SubprocessContext(PContext):
@@ -75,24 +75,3 @@ class SubprocessContext(PContext):
         env = self.worker_env(rank)
         refuse_unspeakable(argv, env)
         gang.start(rank, programs(self._binary, env), argv, env, (0, *streams))
-
-
-def programs(binary: str, env: dict[str, str]) -> list[str]:
-    """Return the paths where ``binary`` may be, by the ``PATH`` of the worker's environment."""
-    if os.sep in binary:
-        return [binary]
-    return [os.path.join(directory, binary) for directory in os.get_exec_path(env)]
-
-
-def refuse_unspeakable(argv: list[str], env: dict[str, str]) -> None:
-    """Raise ValueError for what no program can be given: NUL bytes, names with ``=``."""
-    for text in (*argv, *env, *env.values()):
-        if "\0" in text:
-            raise ValueError(
-                f"embedded null byte in {text!r}: arguments and environment cannot hold one"
-            )
-    for name in env:
-        if not name or "=" in name:
-            raise ValueError(
-                f"illegal environment variable name {name!r}: it is empty or holds '='"
-            )

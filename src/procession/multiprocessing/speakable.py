@@ -1,0 +1,38 @@
+"""What the kernel can be asked to start."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+__all__ = ["programs", "refuse_unspeakable"]
+
+
+def programs(binary: str, env: dict[str, str]) -> list[str]:
+    """Return the paths where ``binary`` may be, by the ``PATH`` of the worker's environment."""
+    if os.sep in binary:
+        return [binary]
+    return [os.path.join(directory, binary) for directory in os.get_exec_path(env)]
+
+
+def refuse_unspeakable(argv: list[str], env: dict[str, str]) -> None:
+    """Refuse what no program can be given.
+
+    Raises:
+        FileNotFoundError: The program's name is empty.
+        ValueError: A NUL byte, text that has no bytes (a lone surrogate), a variable's name that is
+            empty or holds ``=``.
+    """
+    if not argv[0]:
+        raise FileNotFoundError(errno.ENOENT, "no program is named by an empty string", argv[0])
+    for text in (*argv, *env, *env.values()):
+        os.fsencode(text)  # a lone surrogate: UnicodeEncodeError, a ValueError
+        if "\0" in text:
+            raise ValueError(
+                f"embedded null byte in {text!r}: arguments and environment cannot hold one"
+            )
+    for name in env:
+        if not name or "=" in name:
+            raise ValueError(
+                f"illegal environment variable name {name!r}: it is empty or holds '='"
+            )
