@@ -27,9 +27,8 @@ def load():
     return torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
 
 
-def main():
-    dist.init_process_group("gloo")
-    rank, world_size = dist.get_rank(), dist.get_world_size()
+def train(rank, world_size):
+    """Return the mean over the ranks of the last loss; the model and its threads end with it."""
     torch.manual_seed(0)
     model = DistributedDataParallel(
         torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
@@ -43,9 +42,17 @@ def main():
         optimizer.step()
     total = loss.detach()
     dist.all_reduce(total)
+    return total.item() / world_size
+
+
+def main():
+    dist.init_process_group("gloo")
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    loss = train(rank, world_size)
     if rank == 0:
         print(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}, {world_size} ranks")
-        print(f"final loss: {total.item() / world_size!r}", flush=True)
+        print(f"final loss: {loss!r}", flush=True)
+    dist.barrier()  # rank 0 keeps the store, so it must not be the first to leave
     dist.destroy_process_group()
 
 
