@@ -9,18 +9,15 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
 from _socket import (
-    AF_UNIX,
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
     SCM_RIGHTS,
-    SOCK_STREAM,
     SOL_SOCKET,
     socket,
     socketpair,
 )
 
 __all__ = [
-    "AF_UNIX",
     "CMSG_SPACE",
     "DEFAULT",
     "IGNORE",
@@ -34,7 +31,6 @@ __all__ = [
     "SIGKILL",
     "SIGQUIT",
     "SIGTERM",
-    "SOCK_STREAM",
     "SOL_SOCKET",
     "become_deaf",
     "ignored_signals",

@@ -18,17 +18,14 @@ _PF_EXITING = 0x4  # include/linux/sched.h: do_exit() has begun; the status is a
 class Stat:
     """The part of /proc/<pid>/stat that supervision needs."""
 
-    __slots__ = ("flags", "name", "parent", "session", "start_ticks", "state")
+    __slots__ = ("flags", "name", "parent", "session", "state")
 
-    def __init__(
-        self, name: str, state: str, parent: int, session: int, flags: int, start_ticks: int
-    ) -> None:
+    def __init__(self, name: str, state: str, parent: int, session: int, flags: int) -> None:
         self.name = name
         self.state = state
         self.parent = parent
         self.session = session
         self.flags = flags
-        self.start_ticks = start_ticks
 
     @property
     def alive(self) -> bool:
@@ -57,7 +54,6 @@ def parse_stat(line: bytes) -> Stat:
         parent=int(fields[1]),
         session=int(fields[3]),
         flags=int(fields[6]),
-        start_ticks=int(fields[19]),
     )
 
 
