@@ -340,6 +340,23 @@ def test_close_beside_a_wait_in_another_thread(tmp_path: Path) -> None:
     assert [sorted(result.stopped) for result in results] == [[0, 1]]
 
 
+def test_close_and_wait_of_two_threads_let_go_once(tmp_path: Path) -> None:
+    for _ in range(30):
+        context = launch(tmp_path, "sleep", "60", nprocs=1)
+        results: list[Any] = []
+        threads = [
+            threading.Thread(target=lambda c=context, r=results: r.append(c.wait())),
+            threading.Thread(target=lambda c=context: c.close(timeout=5)),
+            threading.Thread(target=lambda c=context: c.close(timeout=5)),
+        ]
+        for thread in threads:
+            thread.start()
+        context.close()
+        for thread in threads:
+            thread.join(10)
+        assert [sorted(result.stopped) for result in results] == [[0]]
+
+
 def test_several_contexts_end_in_any_order(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     contexts = [launch(tmp_path / str(n), "true", nprocs=1) for n in range(3)]

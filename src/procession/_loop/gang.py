@@ -8,11 +8,11 @@ import select
 import signal
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
+from procession._loop.bells import Bells
 from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.pulse import Pulse, Remedy
 from procession._loop.takeover import Estate, take_over
@@ -89,11 +89,7 @@ class Gang:
         self._refused: OSError | None = None
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
         self._readers: dict[int, Callable[[], None]] = {}
-        self._sleepers = 0
-        self._bell = os.pipe()
-        for end in self._bell:
-            os.set_blocking(end, False)
-        self.watch(self._bell[0], self._answer_bell)
+        self._bells = Bells()
         self._lock = threading.RLock()  # a handle may look while another thread waits
         self.watch(guardian.channel.fileno(), self._hear_guardian)
 
@@ -111,10 +107,13 @@ class Gang:
         self._readers.pop(fd, None)
 
     def close(self) -> None:
-        """Let go of the fds; the gang has ended or is given up."""
-        for end in self._bell:
-            self.unwatch(end)
-            os.close(end)
+        """Let go of the fds, and of those that are watched; the gang has ended or is given up.
+
+        Another thread may have just been woken by one of them: it finds nothing to read any more.
+        """
+        with self._lock:
+            self._readers.clear()
+            self._bells.close()
 
     # ---- starting
 
@@ -183,7 +182,8 @@ class Gang:
         while self.phase is not Phase.ENDED:
             self._turn(math.inf)
             if hurry() and time.monotonic() - asked > _SECOND_THOUGHT:
-                self._apply(On.STOP_ASKED, Stop(int(signum), 0))
+                with self._lock:
+                    self._apply(On.STOP_ASKED, Stop(int(signum), 0))
 
     def look(self, worker: Worker, deadline: float) -> bool:
         """Sleep until ``worker`` has ended or ``deadline`` (monotonic seconds); True if it has."""
@@ -217,6 +217,9 @@ class Gang:
         timeout = None if left == math.inf else min(math.ceil(left * 1000), _LONGEST_POLL)
         ready = self._sleep(timeout)
         with self._lock:
+            if self.phase is Phase.ENDED:
+                return
+            self._bells.answer()
             for fd, _ in ready:
                 if fd in self._readers:
                     self._readers[fd]()
@@ -228,17 +231,12 @@ class Gang:
     def _sleep(self, timeout: int | None) -> list[tuple[int, int]]:
         """Poll; several threads may (a poll object serves one at a time, so each has its own)."""
         poller = select.poll()
-        for fd in tuple(self._readers):
-            poller.register(fd, select.POLLIN)
-        self._sleepers += 1
-        try:
-            return poller.poll(timeout)
-        finally:
-            self._sleepers -= 1
-
-    def _answer_bell(self) -> None:
-        with suppress(BlockingIOError):
-            os.read(self._bell[0], 4096)
+        with self._lock:
+            if self.phase is Phase.ENDED:
+                return []
+            for fd in (*self._readers, self._bells.mine()):
+                poller.register(fd, select.POLLIN)
+        return poller.poll(timeout)
 
     def _pulse_due(self) -> float:
         """When to look after the guardian: only while it owes us an answer."""
@@ -309,8 +307,8 @@ class Gang:
 
     def _apply(self, event: On, how: Stop | None = None) -> None:
         self._state, effects = machine.step(self._state, event, how)
-        if self._sleepers and (effects or self.phase is Phase.ENDED):
-            os.write(self._bell[1], b"!")  # another thread sleeps by what held before
+        if effects or self.phase is Phase.ENDED:
+            self._bells.ring()  # others sleep by what held before
         for effect, number in effects:
             self._carry[effect](self, number)
 

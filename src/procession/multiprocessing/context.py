@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
@@ -79,6 +80,7 @@ class PContext(abc.ABC):
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(_signal_exception, self._forward)
         self._held_things = ExitStack()
+        self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         tee_stdouts = _readable(destination.tee_stdouts)
         tee_stderrs = _readable(destination.tee_stderrs)
         self._tail_logs = [
@@ -137,7 +139,8 @@ class PContext(abc.ABC):
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
         with self._gate.held():
             if self._result is None and self._running_gang().wait(deadline, self._interrupted):
-                self._finish()
+                with self._ending:
+                    self._result = self._result or self._finish()
             return self._result
 
     def pids(self) -> dict[int, int]:
@@ -216,7 +219,7 @@ class PContext(abc.ABC):
             self._held_things.callback(tail_log.stop)
             tail_log.start()
 
-    def _finish(self) -> None:
+    def _finish(self) -> RunProcsResult:
         gang = self._running_gang()
         self._release()
         if gang.guardian_lost:
@@ -226,18 +229,17 @@ class PContext(abc.ABC):
             )
         failures, stopped = explain(gang, self.stdouts, self.stderrs)
         values = {} if failures or stopped else self._return_values()
-        self._result = RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped)
+        return RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped)
 
     def _release(self) -> None:
         # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers
-        # are put back.
-        if self._gang is not None:
-            self._gang.unwatch(self._gate.wake_fd)
-        self._held_things.close()
-        self._gate.restore()  # again: another thread may have been the first here, and cannot
-        for file in (self.filtered_stdout, self.filtered_stderr):
-            if file is not None:
-                file.close()
+        # are put back. Whoever comes second finds it done.
+        with self._ending:
+            self._held_things.close()
+            self._gate.restore()  # again: another thread may have been the first here, and cannot
+            for file in (self.filtered_stdout, self.filtered_stderr):
+                if file is not None:
+                    file.close()
 
     def _running_gang(self) -> Gang:
         if self._gang is None:
