@@ -13,10 +13,16 @@ from procession.cli.say import say, write
 from procession.cli.words import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-_COMMANDS = {"run": "start copies of a script or program, one per rank, and look after them"}
+# Name: what it does, and the module whose `launch(words) -> exit status` does it, imported on use.
+_COMMANDS = {
+    "run": (
+        "start copies of a script or program, one per rank, and look after them",
+        "procession.cli.launch",
+    ),
+}
 _USAGE = 2  # exit status of a command line that cannot be
 
 
@@ -30,10 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     name, *words = (sys.argv[1:] if argv is None else list(argv)) or [""]
-    if name == "run":
-        from procession.cli.launch import launch
-
-        return launch(words)
+    if name in _COMMANDS:
+        return _launcher(_COMMANDS[name][1])(words)
     if name in {"-h", "--help", "help"}:
         sys.stdout.write(_help())
         return 0
@@ -64,8 +68,15 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
+def _launcher(module: str) -> Callable[[Sequence[str]], int]:
+    from importlib import import_module
+
+    launch: Callable[[Sequence[str]], int] = import_module(module).launch
+    return launch
+
+
 def _help() -> str:
-    commands = "\n".join(f"  {name:<8} {text}" for name, text in _COMMANDS.items())
+    commands = "\n".join(f"  {name:<8} {text}" for name, (text, _) in _COMMANDS.items())
     return (
         "usage: procession COMMAND [OPTIONS]\n\n"
         f"commands:\n{commands}\n\n"
