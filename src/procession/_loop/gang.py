@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
@@ -16,6 +16,7 @@ from procession._loop.bells import Bells
 from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.pulse import Pulse, Remedy
 from procession._loop.takeover import Estate, take_over
+from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
 from procession._report.errorfile import read_error_file
 
@@ -27,34 +28,6 @@ if TYPE_CHECKING:
 
 _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
 _SECOND_THOUGHT = 1.0  # seconds after which a further termination signal means "now"
-
-
-class Worker:
-    """What is known of one worker; times are CLOCK_MONOTONIC in ns.
-
-    Attributes:
-        exitcode: None while it lives; -n for a death by signal n.
-        death_order: Its place among the gang's deaths: within one stamp the guardian's order counts.
-        doomed: It had raised or was exiting before our first signal could reach it.
-    """
-
-    def __init__(self, rank: int, pid: int, started_ns: int, error_file: str) -> None:
-        self.rank = rank
-        self.pid = pid
-        self.started_ns = started_ns
-        self.error_file = error_file
-        self.exitcode: int | None = None
-        self.core_dumped = False
-        self.died_ns = 0
-        self.death_order = 0
-        self.doomed = False
-
-
-class Leftovers(NamedTuple):
-    """What the sweep found beyond the workers themselves, as pid and name."""
-
-    killed: Sequence[tuple[int, str]] = ()
-    stuck: Sequence[tuple[int, str]] = ()
 
 
 class Gang:

@@ -15,7 +15,7 @@ from procession._os.kernel import open_pidfd
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from procession._loop.gang import Worker
+    from procession._loop.worker import Worker
 
 _SIGKILL = 9
 _ROUND = 0.05  # seconds between rounds where no pidfd tells of a death

@@ -13,7 +13,8 @@ from procession.multiprocessing.errors import ProcessFailure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from procession._loop.gang import Gang, Worker
+    from procession._loop.gang import Gang
+    from procession._loop.worker import Worker
 
 __all__ = ["Failures", "explain"]
 

@@ -10,7 +10,8 @@ from procession._guardian.sweep import send
 from procession.multiprocessing.subprocess_handler import SubprocessHandler
 
 if TYPE_CHECKING:
-    from procession._loop.gang import Gang, Worker
+    from procession._loop.gang import Gang
+    from procession._loop.worker import Worker
 
 __all__ = ["GuardedHandler", "GuardedProcess"]
 

@@ -1,0 +1,36 @@
+"""What is known of a gang's workers, and of what they left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Worker:
+    """What is known of one worker; times are CLOCK_MONOTONIC in ns.
+
+    Attributes:
+        exitcode: None while it lives; -n for a death by signal n.
+        death_order: Its place among the gang's deaths: within one stamp the guardian's order counts.
+        doomed: It had raised or was exiting before our first signal could reach it.
+    """
+
+    def __init__(self, rank: int, pid: int, started_ns: int, error_file: str) -> None:
+        self.rank = rank
+        self.pid = pid
+        self.started_ns = started_ns
+        self.error_file = error_file
+        self.exitcode: int | None = None
+        self.core_dumped = False
+        self.died_ns = 0
+        self.death_order = 0
+        self.doomed = False
+
+
+class Leftovers(NamedTuple):
+    """What the sweep found beyond the workers themselves, as pid and name."""
+
+    killed: Sequence[tuple[int, str]] = ()
+    stuck: Sequence[tuple[int, str]] = ()
