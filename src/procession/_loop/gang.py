@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from procession._guardian.protocol import Message
 
 _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
-_SECOND_THOUGHT = 1.0  # seconds after which a further termination signal means "now"
 
 
 class Gang:
@@ -53,11 +52,11 @@ class Gang:
         self.leftovers = Leftovers()
         self.guardian_lost = False
         self.first_signal_ns: int | None = None
+        self.killed_ns: int | None = None  # when the grace was over
         self._guardian = guardian
         self._error_files = error_files
         self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
-        self._deadline = math.inf
         self._pulse = Pulse()
         self._refused: OSError | None = None
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
@@ -141,22 +140,21 @@ class Gang:
                 return False
         return self.phase is Phase.ENDED
 
-    def stop(self, signum: int, grace: float, hurry: Callable[[], bool] = lambda: False) -> None:
+    def stop(self, signum: int, grace: float, again: Callable[[], bool] = lambda: False) -> None:
         """End the gang: ``signum``, at most ``grace`` seconds, SIGKILL; returns when all is gone.
 
         Args:
             signum: The death signal for the workers.
             grace: Seconds; 0 kills at once, infinity never.
-            hurry: Asked after every wakeup; True, a second after the first ask, ends the grace.
+            again: Asked after every wakeup: whether a further termination signal has come.
         """
-        asked = time.monotonic()
         with self._lock:
             self._apply(On.STOP_ASKED, Stop(int(signum), grace))
         while self.phase is not Phase.ENDED:
             self._turn(math.inf)
-            if hurry() and time.monotonic() - asked > _SECOND_THOUGHT:
+            if again():
                 with self._lock:
-                    self._apply(On.STOP_ASKED, Stop(int(signum), 0))
+                    self._apply(On.ASKED_AGAIN)
 
     def look(self, worker: Worker, deadline: float) -> bool:
         """Sleep until ``worker`` has ended or ``deadline`` (monotonic seconds); True if it has."""
@@ -184,7 +182,7 @@ class Gang:
 
     def _turn(self, deadline: float) -> None:
         """Sleep until something happens or ``deadline`` (monotonic seconds), and deal with it."""
-        until = min(deadline, self._deadline, self._pulse_due())
+        until = min(deadline, self._state.deadline, self._pulse_due())
         left = max(0.0, until - time.monotonic())
         # Rounded up: a poll that returns a fraction of a millisecond early would spin to the deadline.
         timeout = None if left == math.inf else min(math.ceil(left * 1000), _LONGEST_POLL)
@@ -196,8 +194,7 @@ class Gang:
             for fd, _ in ready:
                 if fd in self._readers:
                     self._readers[fd]()
-            if time.monotonic() >= self._deadline:
-                self._deadline = math.inf
+            if time.monotonic() >= self._state.deadline:
                 self._apply(On.GRACE_OVER)
             self._treat_silence()
 
@@ -279,46 +276,44 @@ class Gang:
     # ---- carrying effects out
 
     def _apply(self, event: On, how: Stop | None = None) -> None:
-        self._state, effects = machine.step(self._state, event, how)
+        self._state, effects = machine.step(self._state, event, time.monotonic(), how)
         if effects or self.phase is Phase.ENDED:
             self._bells.ring()  # others sleep by what held before
         for effect, number in effects:
             self._carry[effect](self, number)
 
-    def _signal(self, signum: float) -> None:
-        living = self._note_the_doomed()
-        for worker in living:
-            wake_and_send(worker.pid, int(signum))
+    def _signal(self, signum: int) -> None:
+        for worker in self._note_the_doomed():
+            worker.signalled_ns = time.monotonic_ns()
+            wake_and_send(worker.pid, signum)
 
-    def _hush(self, signum: float) -> None:
-        self._guardian.ask("hush", int(signum))
+    def _hush(self, signum: int) -> None:
+        self._guardian.ask("hush", signum)
 
-    def _grace(self, seconds: float) -> None:
-        self._deadline = min(self._deadline, time.monotonic() + seconds)
-
-    def _sweep(self, _number: float) -> None:
+    def _sweep(self, _number: int) -> None:
+        self.killed_ns = time.monotonic_ns()
         self._guardian.ask("sweep")
 
-    def _take_over(self, _number: float) -> None:
+    def _take_over(self, _number: int) -> None:
         self.guardian_lost = True
-        living = self._note_the_doomed()
-        self.leftovers = Leftovers(*take_over(living, self._estate))
+        self._note_the_doomed()
+        self.killed_ns = time.monotonic_ns()
+        self.leftovers = Leftovers(*take_over(self.living(), self._estate))
 
-    _carry: dict[Do, Callable[[Gang, float], None]] = {  # noqa: RUF012
+    _carry: dict[Do, Callable[[Gang, int], None]] = {  # noqa: RUF012
         Do.SIGNAL: _signal,
         Do.HUSH: _hush,
-        Do.GRACE: _grace,
         Do.SWEEP: _sweep,
         Do.TAKE_OVER: _take_over,
     }
 
     def _note_the_doomed(self) -> list[Worker]:
-        """Return the living workers, before a signal of ours can reach them."""
-        living = self.living()
-        for worker in living:
+        """Return the living workers that no signal of ours can have reached yet."""
+        untouched = [worker for worker in self.living() if not worker.signalled_ns]
+        for worker in untouched:
             worker.doomed = _is_doomed(worker)
         self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
-        return living
+        return untouched
 
 
 def _is_doomed(worker: Worker) -> bool:

@@ -14,7 +14,8 @@ class Worker:
     Attributes:
         exitcode: None while it lives; -n for a death by signal n.
         death_order: Its place among the gang's deaths: within one stamp the guardian's order counts.
-        doomed: It had raised or was exiting before our first signal could reach it.
+        signalled_ns: When our first signal to it was sent, 0 if none was.
+        doomed: It had raised or was exiting before that signal could reach it.
     """
 
     def __init__(self, rank: int, pid: int, started_ns: int, error_file: str) -> None:
@@ -26,6 +27,7 @@ class Worker:
         self.core_dumped = False
         self.died_ns = 0
         self.death_order = 0
+        self.signalled_ns = 0
         self.doomed = False
 
 
