@@ -26,7 +26,7 @@ def public_modules() -> Iterator[tuple[str, Path]]:
 
 
 def defined_names(source: str) -> set[str]:
-    """The public names that a module itself binds at its top level; ``logger`` is nobody's."""
+    """The public names that a module itself binds at its top level; two names are nobody's."""
     names: set[str] = set()
     for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -35,7 +35,7 @@ def defined_names(source: str) -> set[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             parts = (part for target in targets for part in ast.walk(target))
             names |= {part.id for part in parts if isinstance(part, ast.Name)}
-    return {name for name in names if not name.startswith("_")} - {"logger"}
+    return {name for name in names if not name.startswith("_")} - {"logger", "TYPE_CHECKING"}
 
 
 MODULES = dict(public_modules())

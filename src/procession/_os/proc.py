@@ -107,6 +107,15 @@ def bearers(mark: bytes) -> list[int]:
     ]
 
 
+def limited(name: bytes, soft: int) -> list[int]:
+    """Return the processes whose soft limit of this name (in /proc/<pid>/limits) is ``soft``.
+
+    Those of other users cannot be looked into, and are not among them.
+    """
+    entry = b"%s %d " % (name.ljust(25), soft)
+    return [pid for pid in _all_pids() if entry in (_read(f"/proc/{pid}/limits") or b"")]
+
+
 def _all_pids() -> list[int]:
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]

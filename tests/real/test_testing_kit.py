@@ -1,0 +1,255 @@
+"""The kit is as good as it says: each bad child is bad in its way, each kind of leak is caught."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from procession._os import proc
+from procession.errors import UsageError
+from procession.multiprocessing import DefaultLogsSpecs, start_processes
+from procession.testing import (
+    Inventory,
+    Ready,
+    RollCall,
+    bearers,
+    children,
+    deny,
+    describe,
+    wait_for_text,
+    wait_gone,
+)
+
+TERMINATING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+Begin = Callable[..., tuple["subprocess.Popen[bytes]", Ready]]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Start a bad child in a session of its own; all that is left of it is killed at the end."""
+    with ExitStack() as stack:
+        roll = stack.enter_context(RollCall())
+
+        def start(
+            child: Callable[..., NoReturn], *numbers: int, stdout: int | None = None
+        ) -> tuple[subprocess.Popen[bytes], Ready]:
+            argv = children.command(child, *numbers, tell=roll.path)
+            process = stack.enter_context(
+                subprocess.Popen(argv, stdout=stdout, start_new_session=True)
+            )
+            stack.callback(process.kill)
+            (ready,) = roll.wait(1)
+            for pid in ready.others:
+                stack.callback(kill, pid)
+            assert (ready.name, ready.pid) == (child.__name__, process.pid)
+            return process, ready
+
+        yield start
+
+
+def kill(pid: int) -> None:
+    if pid in proc.living([pid]):
+        os.kill(pid, signal.SIGKILL)
+
+
+def stat(pid: int) -> proc.Stat:
+    found = proc.stat(pid)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("signum", TERMINATING)
+def test_one_that_obeys(begin: Begin, signum: signal.Signals) -> None:
+    process, _ = begin(children.obeys)
+    process.send_signal(signum)
+    assert process.wait(20) == -signum
+
+
+def test_one_that_ignores_term(begin: Begin) -> None:
+    process, _ = begin(children.ignores_term)
+    for signum in TERMINATING:
+        process.send_signal(signum)
+    assert wait_gone([process.pid], 0.2) == [process.pid]
+    process.kill()
+    assert process.wait(20) == -signal.SIGKILL
+
+
+def test_one_that_leaves_by_setsid(begin: Begin) -> None:
+    process, ready = begin(children.leaves_by_setsid)
+    (child,) = ready.others
+    assert (stat(child).session, stat(child).parent) == (child, process.pid)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+    assert wait_gone([child], 0.1) == [child]
+
+
+def test_one_that_double_forks(begin: Begin) -> None:
+    process, ready = begin(children.double_forks)
+    (orphan,) = ready.others
+    assert stat(orphan).session == process.pid
+    assert orphan not in proc.descendants([process.pid])
+
+
+def test_one_that_daemonizes(begin: Begin) -> None:
+    process, ready = begin(children.daemonizes)
+    (daemon,) = ready.others
+    assert stat(daemon).session == daemon
+    assert daemon not in proc.descendants([process.pid])
+    assert Path(f"/proc/{daemon}/environ").read_bytes() == b""
+    fds = {os.readlink(f"/proc/{daemon}/fd/{fd}") for fd in os.listdir(f"/proc/{daemon}/fd")}
+    assert fds == {os.devnull}
+
+
+def test_one_that_stops_itself(begin: Begin) -> None:
+    process, _ = begin(children.stops_itself)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    process.terminate()
+    assert wait_gone([process.pid], 0.1) == [process.pid]
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(20) == -signal.SIGTERM
+
+
+def test_one_that_forks_for_ever(begin: Begin) -> None:
+    before = Inventory.take()
+    process, _ = begin(children.forks_for_ever)
+    process.kill()
+    process.wait()
+    seen: set[int] = set()
+    while len(seen) < 5:  # one after another
+        seen |= before.left().processes.keys()
+    while found := before.left().processes:
+        for pid in found:
+            kill(pid)
+
+
+def test_one_that_holds_stdout(begin: Begin) -> None:
+    reader, writer = os.pipe()
+    process, ready = begin(children.holds_stdout, stdout=writer)
+    os.close(writer)
+    assert process.wait(20) == 0
+    os.set_blocking(reader, False)
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)
+    kill(*ready.others)
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    "signum", [*TERMINATING, signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGUSR1]
+)
+def test_one_that_dies_by(begin: Begin, signum: signal.Signals) -> None:
+    process, _ = begin(children.dies_by, signum)
+    assert process.wait(20) == -signum
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_they_are_functions_too(method: str, tmp_path: Path) -> None:
+    with RollCall() as roll:
+        context = start_processes(
+            "w",
+            children.daemonizes,
+            {0: (roll.path,)},
+            {0: {}},
+            DefaultLogsSpecs(str(tmp_path)),
+            start_method=method,
+        )
+        (ready,) = roll.wait(1)
+        assert ready.pid == context.pids()[0]
+        context.close(timeout=0)
+        assert wait_gone([ready.pid, *ready.others], 1) == []
+
+
+def test_a_run_is_found_by_its_id(tmp_path: Path) -> None:
+    with RollCall() as roll:
+        argv = children.command(children.double_forks, tell=roll.path)
+        context = start_processes(
+            "w", argv[0], {0: tuple(argv[1:])}, {0: {}}, DefaultLogsSpecs(str(tmp_path))
+        )
+        (ready,) = roll.wait(1)
+        run_id = context.worker_env(0)["PROCESSION_RUN_ID"]
+        assert {ready.pid, *ready.others} <= set(bearers(run_id))
+        context.close(timeout=0)
+        assert bearers(run_id) == []
+
+
+# --- waiting ---
+
+
+def test_a_roll_call_in_vain() -> None:
+    with RollCall() as roll:
+        Path(roll.path).write_text("ready obeys 1\n")
+        with pytest.raises(TimeoutError, match="2 lines expected"):
+            roll.wait(2, timeout=0.05)
+        assert roll.wait(1) == [Ready("obeys", 1, ())]
+
+
+def test_a_text_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    with RollCall() as roll:
+        script = 'read line < "$1"; echo "found $line" >> "$2"'
+        with subprocess.Popen(["sh", "-c", script, "sh", roll.path, str(path)]):
+            Path(roll.path).write_text("it\n")
+            assert wait_for_text(path, "found it") == "found it\n"
+    with pytest.raises(TimeoutError, match="holds no 'more' after 0"):
+        wait_for_text(path, "more", 0.01)
+
+
+def test_a_process_in_words() -> None:
+    assert describe(os.getpid()).startswith(f"{os.getpid()} R ")
+    assert describe(2**22 + 1) == f"{2**22 + 1} (gone)"
+
+
+# --- denial ---
+
+CHECK = """
+import errno, os
+from procession._os.inotify import Inotify
+def outcome(call):
+    try:
+        call()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "works"
+print(outcome(lambda: os.pidfd_open(os.getpid())), outcome(Inotify))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pidfd_open"], "ENOSYS works"),
+        (["inotify_init1"], "works ENOSYS"),
+        (["memfd_create"], "works works"),
+        (["pidfd_open", "inotify_init1"], "ENOSYS ENOSYS"),
+        (["--errno", "EPERM", "inotify_init1", "pidfd_open", "unshare"], "EPERM EPERM"),
+    ],
+)
+def test_denied_calls_fail_and_others_do_not(words: list[str], expected: str) -> None:
+    argv = [sys.executable, "-m", "procession.testing.deny", *words, "--", sys.executable]
+    ended = subprocess.run([*argv, "-c", CHECK], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == expected.split()
+
+
+def test_a_call_that_nobody_knows() -> None:
+    with pytest.raises(UsageError, match=r"cannot deny pidfd_opne: there are .*pidfd_open"):
+        deny("pidfd_opne")
+
+
+@pytest.mark.parametrize("words", [[], ["pidfd_open"], ["--", "true"], ["opne", "--", "true"]])
+def test_a_denial_that_cannot_be(words: list[str]) -> None:
+    argv = [sys.executable, "-m", "procession.testing.deny", *words]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr
