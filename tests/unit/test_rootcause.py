@@ -58,7 +58,19 @@ HISTORIES = {
         [1, 0],
         [],
     ),
-    "its error file came after our signal": (
+    "raised before our signal, which came before its word of it": (
+        [death(1, 10), death(0, 20, SIGTERM, raised=11)],
+        12,
+        [1, 0],
+        [],
+    ),
+    "raised first, and our signal came before its word of it": (
+        [death(1, 10, raised=9), death(0, 20, SIGTERM, raised=8)],
+        12,
+        [0, 1],
+        [],
+    ),
+    "its error file is of after our signal": (
         [death(1, 10), death(0, 20, 1, raised=15)],
         12,
         [1],

@@ -14,9 +14,12 @@ From the guardian:
     ("started", rank, pid, ns)
     ("failed", rank, errno)
     ("death", rank, pid, exitcode, core_dumped, ns)
-    ("quiet",)                             after hush: no descendant lives any more
+    ("quiet", hushed)                      after hush: no descendant lives any more
     ("pong",)
-    ("swept", [(pid, name), …], [(pid, name), …])   what was killed, what could not die
+    ("swept", hushed, killed, stuck)
+
+``hushed``, ``killed`` and ``stuck`` are lists of ``sweep.Left``: what did not survive the signal of the
+stop, what was killed, and what could not die, dead workers' processes all, and workers too.
 
 ``marshal`` encodes them: both ends are the same interpreter, the peer is our own child over an
 anonymous socket pair, and it costs no import. Times are CLOCK_MONOTONIC in ns.

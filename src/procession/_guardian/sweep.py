@@ -6,15 +6,17 @@ import os
 import time
 
 from procession._os.lean import SIGCONT, SIGKILL
-from procession._os.proc import descendants, living
+from procession._os.proc import descendants, living, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from procession._os.proc import Stat
 
-    Named = list[tuple[int, str]]
+    # pid, name, session, and the error file that its environment names: both tell whose it was
+    Left = tuple[int, str, int, str]
+    Remains = list[Left]
 
 # A process in uninterruptible sleep (state D) does not die of SIGKILL before its system call ends;
 # a setuid child of another user cannot be signalled at all. Neither is waited for beyond this.
@@ -22,7 +24,9 @@ PATIENCE = 2.0  # seconds without any change among the survivors
 _PAUSE = 0.02  # seconds between looks where no child's death wakes us earlier
 
 
-def sweep(root: int, settle: Callable[[float], None]) -> tuple[Named, Named]:
+def sweep(
+    root: int, settle: Callable[[float], None], leaders: Collection[int] = ()
+) -> tuple[Remains, Remains]:
     """Kill the descendants of ``root``, round after round, until none lives or none changes.
 
     A round kills all that it sees, so a process that forks faster than one round can look is met
@@ -31,11 +35,12 @@ def sweep(root: int, settle: Callable[[float], None]) -> tuple[Named, Named]:
     Args:
         root: A subreaper, so that whatever is orphaned meanwhile stays below it.
         settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
+        leaders: The workers, which need no description: they are killed as the others.
 
     Returns:
-        ``(killed, stuck)``: pid and name of every process that was killed, and of those that live on.
+        ``(killed, stuck)``: every process that was killed, and those that live on.
     """
-    killed: dict[int, str] = {}
+    killed: dict[int, Left] = {}
     survivors: frozenset[int] = frozenset()
     deadline = time.monotonic() + PATIENCE
     while found := living(descendants([root])):
@@ -43,14 +48,25 @@ def sweep(root: int, settle: Callable[[float], None]) -> tuple[Named, Named]:
             survivors, deadline = frozenset(found), time.monotonic() + PATIENCE
         elif time.monotonic() > deadline:
             break
-        killed.update(_kill_all(found))
+        killed.update({left[0]: left for left in _kill_all(found, leaders)})
         settle(_PAUSE)
-    stuck = [(pid, stat.name) for pid, stat in found.items()]
-    return [item for item in killed.items() if item not in stuck], stuck
+    return [left for pid, left in killed.items() if pid not in found], describe(found, leaders)
 
 
-def _kill_all(found: dict[int, Stat]) -> Named:
-    return [(pid, stat.name) for pid, stat in found.items() if send(pid, SIGKILL)]
+def _kill_all(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
+    return [left for left in describe(found, leaders) if send(left[0], SIGKILL)]
+
+
+def describe(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
+    """Say what is to be ended and whose it was, while its environment can still be read."""
+    return [
+        (pid, stat.name, stat.session, _mark(pid, stat, leaders)) for pid, stat in found.items()
+    ]
+
+
+def _mark(pid: int, stat: Stat, leaders: Collection[int]) -> str:
+    known = pid in leaders or stat.session in leaders
+    return "" if known else variable(pid, "TORCHELASTIC_ERROR_FILE")
 
 
 def send(pid: int, signum: int) -> bool:

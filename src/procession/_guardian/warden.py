@@ -7,7 +7,7 @@ import select
 import time
 
 from procession._guardian.starters import Order, close_all
-from procession._guardian.sweep import sweep, wake_and_send
+from procession._guardian.sweep import describe, sweep, wake_and_send
 from procession._os.deaths import DeathWatch, Ending, peek_any, reap
 from procession._os.kernel import open_pidfd
 from procession._os.lean import SIGCHLD, wake_on
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from procession._guardian.channel import Channel
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Starter
+    from procession._guardian.sweep import Left
 
 
+_GONE: Left = (0, "", 0, "")  # in place of an orphan that ended with a status of its own
 _GLANCE = 1.0  # seconds between looks at the parent's pid, where there are no pidfds
 
 
@@ -46,7 +48,7 @@ class Warden:
         self._leaders: dict[int, int] = {}  # pid -> rank of the workers that live
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
-        self._hushed: set[int] = set()
+        self._hushed: dict[int, Left] = {}
 
     def run(self) -> None:
         """Serve until the launcher closes its end or dies, then leave nothing behind."""
@@ -107,9 +109,9 @@ class Warden:
         self._channel.send(("pong",))
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
-        killed, stuck = sweep(os.getpid(), self._settle)
+        killed, stuck = sweep(os.getpid(), self._settle, self._leaders)
         self._note_deaths()
-        self._channel.send(("swept", killed, stuck))
+        self._channel.send(("swept", self._silenced(), killed, stuck))
 
     _handlers: dict[str, Callable[[Warden, Message, list[int]], None]] = {  # noqa: RUF012
         "start": _start,
@@ -155,19 +157,34 @@ class Warden:
             if ending.pid in self._leaders:
                 self._report(ending, time.monotonic_ns())
             else:
-                reap(ending.pid)
+                self._reap_orphan(ending)
+
+    def _reap_orphan(self, ending: Ending) -> None:
+        # One that leaves with a status of its own was about to (a resource tracker whose owner has
+        # gone), or took the signal for what it is: it was not ended by us.
+        if ending.exitcode >= 0 and ending.pid in self._hushed:
+            self._hushed[ending.pid] = _GONE
+        reap(ending.pid)
 
     def _hush_orphans(self) -> None:
         """Pass the stop on to what dead leaders left, and say when nothing lives any more."""
         known = self._leaders.keys() | self._corpses
         orphans = living(pid for pid in children(os.getpid()) if pid not in known)
-        for pid, stat in {**orphans, **living(descendants(orphans))}.items():
-            if stat.session not in self._leaders and pid not in self._hushed:
-                self._hushed.add(pid)
-                wake_and_send(pid, self._hush or 0)
+        found = {**orphans, **living(descendants(orphans))}
+        fresh = {
+            pid: stat
+            for pid, stat in found.items()
+            if stat.session not in self._leaders and pid not in self._hushed
+        }
+        for left in describe(fresh, ()):
+            self._hushed[left[0]] = left
+            wake_and_send(left[0], self._hush or 0)
         if not orphans and not self._leaders:
             self._hush = None
-            self._channel.send(("quiet",))
+            self._channel.send(("quiet", self._silenced()))
+
+    def _silenced(self) -> list[Left]:
+        return [left for left in self._hushed.values() if left is not _GONE]
 
 
 def _drain(fd: int) -> bool:

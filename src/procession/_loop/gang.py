@@ -18,13 +18,14 @@ from procession._loop.pulse import Pulse, Remedy
 from procession._loop.takeover import Estate, take_over
 from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
-from procession._report.errorfile import read_error_file
+from procession._report.errorfile import own_end_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from procession._guardian.client import Guardian
     from procession._guardian.protocol import Message
+    from procession._guardian.sweep import Left
 
 _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
 
@@ -252,12 +253,15 @@ class Gang:
     def _heard_pong(self, _message: Message) -> None:
         """The sign that it was asked for; that something was heard has been noted."""
 
-    def _heard_quiet(self, _message: Message) -> None:
+    def _heard_quiet(self, message: Message) -> None:
+        self.leftovers = Leftovers(message[1])
         self._apply(On.QUIET)
 
     def _heard_swept(self, message: Message) -> None:
-        _, killed, stuck = message
-        self.leftovers = Leftovers(self._not_workers(killed), stuck)
+        _, hushed, killed, stuck = message
+        ended = {left[0] for left in (*killed, *stuck)}
+        hushed = [left for left in hushed if left[0] not in ended]
+        self.leftovers = Leftovers(hushed, self._not_workers(killed), stuck)
         self._apply(On.SWEPT)
 
     _heard: dict[str, Callable[[Gang, Message], None]] = {  # noqa: RUF012
@@ -269,9 +273,9 @@ class Gang:
         "swept": _heard_swept,
     }
 
-    def _not_workers(self, named: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    def _not_workers(self, remains: list[Left]) -> list[Left]:
         pids = {worker.pid for worker in self.workers.values()}
-        return [item for item in named if item[0] not in pids]
+        return [left for left in remains if left[0] not in pids]
 
     # ---- carrying effects out
 
@@ -298,7 +302,7 @@ class Gang:
         self.guardian_lost = True
         self._note_the_doomed()
         self.killed_ns = time.monotonic_ns()
-        self.leftovers = Leftovers(*take_over(self.living(), self._estate))
+        self.leftovers = Leftovers((), *take_over(self.living(), self._estate))
 
     _carry: dict[Do, Callable[[Gang, int], None]] = {  # noqa: RUF012
         Do.SIGNAL: _signal,
@@ -318,8 +322,7 @@ class Gang:
 
 def _is_doomed(worker: Worker) -> bool:
     """True if ``worker`` has raised for good or is exiting: our signal decides nothing any more."""
-    record = read_error_file(worker.error_file)
-    if record is not None and record.uncaught:
+    if own_end_ns(worker.error_file) is not None:
         return True
     stat = proc.stat(worker.pid)
     return stat is None or stat.exiting

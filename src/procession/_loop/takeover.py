@@ -7,7 +7,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from procession._guardian.sweep import PATIENCE, send
+from procession._guardian.sweep import PATIENCE, describe, send
 from procession._os import proc
 from procession._os.deaths import peek, reap
 from procession._os.kernel import open_pidfd
@@ -15,11 +15,11 @@ from procession._os.kernel import open_pidfd
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from procession._guardian.sweep import Left, Remains
     from procession._loop.worker import Worker
 
 _SIGKILL = 9
 _ROUND = 0.05  # seconds between rounds where no pidfd tells of a death
-Named = list[tuple[int, str]]
 
 
 class Estate:
@@ -52,7 +52,7 @@ class Estate:
         return self._exclusive or stat.session in leaders or orphaned
 
 
-def take_over(workers: Sequence[Worker], estate: Estate) -> tuple[Named, Named]:
+def take_over(workers: Sequence[Worker], estate: Estate) -> tuple[Remains, Remains]:
     """Kill and reap a gang whose guardian has ended.
 
     Args:
@@ -60,19 +60,20 @@ def take_over(workers: Sequence[Worker], estate: Estate) -> tuple[Named, Named]:
         estate: Tells what else is the gang's.
 
     Returns:
-        ``(killed, stuck)`` beyond the workers: pid and name of each process.
+        ``(killed, stuck)``: what was killed beside the workers, and what could not die.
     """
     leaders = {worker.pid for worker in workers}
-    killed: dict[int, str] = {}
+    killed: dict[int, Left] = {}
     deadline = time.monotonic() + PATIENCE
     while (found := estate.find(leaders)) and time.monotonic() < deadline:
-        killed.update({pid: stat.name for pid, stat in found.items() if send(pid, _SIGKILL)})
+        remains = describe(found, leaders)
+        killed.update({left[0]: left for left in remains if send(left[0], _SIGKILL)})
         _wait_for_any(found)
         _reap(found.keys() - leaders)
     for worker in workers:
         _note_end(worker)
-    stuck = [(pid, stat.name) for pid, stat in found.items()]
-    return [(pid, name) for pid, name in killed.items() if pid not in leaders], stuck
+    ended = [left for pid, left in killed.items() if pid not in leaders and pid not in found]
+    return ended, describe(found, leaders)
 
 
 def _wait_for_any(pids: Iterable[int]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from procession._guardian.sweep import Left
+
 
 class Worker:
     """What is known of one worker; times are CLOCK_MONOTONIC in ns.
@@ -32,7 +34,14 @@ class Worker:
 
 
 class Leftovers(NamedTuple):
-    """What the sweep found beyond the workers themselves, as pid and name."""
+    """What dead workers left behind.
 
-    killed: Sequence[tuple[int, str]] = ()
-    stuck: Sequence[tuple[int, str]] = ()
+    Attributes:
+        hushed: What the stop's signal ended.
+        killed: What SIGKILL ended.
+        stuck: What could not die, workers among it.
+    """
+
+    hushed: Sequence[Left] = ()
+    killed: Sequence[Left] = ()
+    stuck: Sequence[Left] = ()

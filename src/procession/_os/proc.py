@@ -100,6 +100,15 @@ def catches(pid: int, signum: int) -> bool:
     return False
 
 
+def variable(pid: int, name: str) -> str:
+    """Return what ``name`` was in the environment with which ``pid`` began, "" if it was not set."""
+    head = os.fsencode(f"{name}=")
+    for entry in (_read(f"/proc/{pid}/environ") or b"").split(b"\0"):
+        if entry.startswith(head):
+            return os.fsdecode(entry[len(head) :])
+    return ""
+
+
 def bearers(mark: bytes) -> list[int]:
     """Return the processes whose initial environment holds the entry ``mark`` (``NAME=value``)."""
     return [

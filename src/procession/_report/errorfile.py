@@ -83,6 +83,26 @@ def read_error_file(path: str) -> ErrorRecord | None:
         return _unusable(f"unreadable: {getattr(error, 'strerror', None) or error}")
 
 
+def own_end_ns(path: str) -> int | None:
+    """When a worker says that its own end began, by an uncaught exception or by leaving with a status.
+
+    Args:
+        path: Where its error file would be.
+
+    Returns:
+        CLOCK_MONOTONIC ns of the worker's host, 0 where it says so without a time. None where it
+        says nothing of the kind.
+    """
+    record = read_error_file(path)
+    if record is not None and record.uncaught:
+        return record.monotonic_ns or 0
+    try:
+        with regular_file(f"{path}.exit") as file:
+            return _ns(file.read(0, 32).decode("ascii", "replace").strip())
+    except (OSError, ValueError):
+        return None
+
+
 def interpret(data: dict[str, Any], mtime_ns: int | None = None) -> ErrorRecord:
     """The record in an error file's JSON object.
 

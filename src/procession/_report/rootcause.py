@@ -20,8 +20,9 @@ class Death(NamedTuple):
         exitcode: As in `subprocess`: an exit status, or -n when signal n ended it.
         core_dumped: The kernel wrote a core file.
         died_ns: CLOCK_MONOTONIC ns at which the guardian saw the worker's pidfd become ready.
-        raised_ns: CLOCK_MONOTONIC ns that the worker wrote into this attempt's error.json.
-        doomed: Seen with an error.json or PF_EXITING before the first signal of ours.
+        raised_ns: CLOCK_MONOTONIC ns at which, by its own word of this attempt, the worker raised or
+            left with a status.
+        doomed: Seen with such a word, or PF_EXITING, before the first signal of ours.
     """
 
     local_rank: int
@@ -74,5 +75,9 @@ def failure_time_ns(death: Death) -> int:
 
 
 def _self_inflicted(death: Death, first_signal_ns: int | None) -> bool:
-    """True unless our signals may have caused the death; a stamp is never earlier than its death."""
-    return first_signal_ns is None or death.doomed or death.died_ns <= first_signal_ns
+    """True unless our signals may have caused the death.
+
+    A stamp is never earlier than its death, and a worker that had raised before our signal puts that
+    on record although the signal has come.
+    """
+    return first_signal_ns is None or death.doomed or failure_time_ns(death) <= first_signal_ns

@@ -9,6 +9,7 @@ even ``__future__``, hence the quoted annotations.
 """
 
 import _frozen_importlib_external as importlib  # the package itself costs a millisecond
+import _signal  # type: ignore[import-not-found, unused-ignore]  # as the package does
 import faulthandler
 import os
 import sys
@@ -39,15 +40,67 @@ def run(main: "dict[str, Any]") -> None:
     try:
         function, arguments = _call_of_module() if sys.argv[0] == "-m" else _call_of_path(main)
         function(*arguments)
-    except SystemExit:
+    except SystemExit as stop:
+        if stop.code and os.getpid() == process:
+            note_exit(time.monotonic_ns())
         raise
     except BaseException as error:
         caught = time.monotonic_ns()  # before all else: a peer that fails of it is only µs behind
+        let_go = hold_signals()
         below = _below_us(error.__traceback__)
         if os.getpid() == process:  # and not a child that the script forked
             _record(error.with_traceback(below), caught)
+        let_go()
         _show_from(below)
         raise
+
+
+def hold_signals() -> "Callable[[], None]":
+    """Have the signals of a stop wait until this process has said what ended it.
+
+    A peer that fails a millisecond later may die first, and the stop that follows would end this
+    process before its word is on disk, and the peer be blamed. Handlers of Python's hold for all
+    threads, where a mask holds for one.
+
+    Returns:
+        What lets them through again, those that came meanwhile first.
+    """
+    came: list[int] = []
+    theirs: dict[int, Any] = {}
+
+    def let_go() -> None:
+        for signum, handler in theirs.items():
+            _signal.signal(signum, handler)
+        for signum in came:
+            _signal.raise_signal(signum)
+
+    for signum in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT):
+        handler = _signal.getsignal(signum)
+        if handler not in (None, _signal.SIG_IGN):  # None: set by C code, and not ours to put back
+            theirs[signum] = handler
+            _signal.signal(signum, lambda number, _: came.append(number))
+    return let_go
+
+
+def note_exit(now: int) -> None:
+    """Leave word that this process is leaving with a status of its own, and since when.
+
+    Exit functions, threads and a collective's teardown may hold it for longer than its victims live.
+
+    Args:
+        now: CLOCK_MONOTONIC ns.
+    """
+    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not error_file:
+        return
+    let_go = hold_signals()
+    try:
+        fd = os.open(f"{error_file}.exit", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.write(fd, b"%d\n" % now)
+        os.close(fd)
+    except OSError:  # the directory is gone, the disk is full: the status says the rest
+        pass
+    let_go()
 
 
 def _forget_bootstrap(main: "dict[str, Any]") -> None:

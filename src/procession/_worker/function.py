@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from procession._worker import errorfile
+from procession._worker.as_main import hold_signals, note_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ def guarded(call: Callable[[], None]) -> None:
         call()
     except SystemExit as stop:
         if stop.code:
+            note_exit(time.monotonic_ns())
             raise
     except BaseException as error:  # noqa: BLE001 - the worker's end, whatever it is
         _report(error, time.monotonic_ns())
@@ -167,12 +169,14 @@ def _read_part(file: Any) -> bytes:
 
 def _report(error: BaseException, caught: int) -> None:
     """Describe ``error`` in error.json, then print it as Python would, without our own frames."""
+    let_go = hold_signals()
     while error.__traceback__ is not None and _is_ours(
         error.__traceback__.tb_frame.f_code.co_filename
     ):
         error.__traceback__ = error.__traceback__.tb_next
     _hand_on(error)
     errorfile.record(error, monotonic_ns=caught)
+    let_go()
     sys.excepthook(type(error), error, error.__traceback__)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from procession._report.errorfile import read_error_file
+from procession._report.errorfile import own_end_ns
 from procession._report.evidence import Evidence, last_lines
 from procession._report.rootcause import Death, failure_time_ns, judge
 from procession.multiprocessing.errors import ProcessFailure
@@ -63,12 +63,9 @@ def _deaths(workers: Iterable[Worker]) -> list[Death]:
 
 
 def _raised_ns(worker: Worker) -> int | None:
-    """When the worker says it raised, if it says so of this attempt."""
-    record = read_error_file(worker.error_file) if worker.exitcode else None
-    if record is None or record.monotonic_ns is None or not record.uncaught:
-        return None
-    in_time = worker.started_ns <= record.monotonic_ns <= worker.died_ns
-    return record.monotonic_ns if in_time else None
+    """When the worker says that its end began, if it says so of this attempt."""
+    ns = own_end_ns(worker.error_file) if worker.exitcode else None
+    return ns if ns is not None and worker.started_ns <= ns <= worker.died_ns else None
 
 
 def _evidence(worker: Worker, stdouts: Mapping[int, str], stderrs: Mapping[int, str]) -> Evidence:
