@@ -1,4 +1,4 @@
-"""The one place that imports torch: a program that counts devices with it.
+"""The one place that imports torch: its worker server, and a program that counts devices with it.
 
     python .../_torch.py KIND
 
@@ -12,6 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NO_TORCH = 3
 _NO_SUCH_KIND = 4
@@ -45,6 +50,22 @@ def device_count(kind: str) -> int | None:
     if module is None or not module.is_available():
         return 0
     return int(module.device_count())
+
+
+@contextmanager
+def worker_server(socket_path: str) -> Iterator[None]:
+    """Have torch's worker server answer at a unix socket meanwhile.
+
+    Raises:
+        ImportError: torch is not installed.
+    """
+    from torch._C._distributed_c10d import _WorkerServer
+
+    server = _WorkerServer(socket_path)
+    try:
+        yield
+    finally:
+        server.shutdown()
 
 
 if __name__ == "__main__":

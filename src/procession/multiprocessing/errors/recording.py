@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from procession.multiprocessing.errors.error_handler import ErrorHandler
 
-__all__ = ["record"]
+__all__ = ["leave_word", "record"]
 
 logger = Logger(__name__)
 
@@ -58,15 +58,25 @@ def record(
             if exit_.code == 0:
                 return None
             raise
-        except ChildFailedError as error:
-            _hand_on(handler, error)
-            raise
         except Exception as error:
-            with _logged("record the exception"):
-                handler.record_exception(error)
+            leave_word(handler, error)
             raise
 
     return recorded
+
+
+def leave_word(handler: ErrorHandler, error: Exception) -> None:
+    """Write down what ends this process; of a `ChildFailedError` the first failure's error file.
+
+    Args:
+        handler: What writes; an error of its own is logged.
+        error: The exception that nobody caught.
+    """
+    if isinstance(error, ChildFailedError):
+        _hand_on(handler, error)
+        return
+    with _logged("record the exception"):
+        handler.record_exception(error)
 
 
 def _hand_on(handler: ErrorHandler, error: ChildFailedError) -> None:
