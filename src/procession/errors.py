@@ -3,7 +3,8 @@
     ProcessionError            70  a fault of procession itself
     ├── UsageError              2  what was asked for cannot be done as it was asked
     │   ├── ProgramNotExecutableError  126  as of a shell: a file that cannot be executed
-    │   └── ProgramNotFoundError       127  as of a shell: no file of that name
+    │   ├── ProgramNotFoundError       127  as of a shell: no file of that name
+    │   └── PreloadError                 2  a module that was to be imported ahead cannot be
     ├── StartError             71  the operating system would not start a worker
     ├── NotPicklableError       2  a function, argument or result that cannot go to another process
     └── GuardianLostError      71  the process that starts and reaps the workers is gone
@@ -20,6 +21,7 @@ from typing import ClassVar
 __all__ = [
     "GuardianLostError",
     "NotPicklableError",
+    "PreloadError",
     "ProcessionError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
@@ -50,6 +52,12 @@ class ProgramNotFoundError(UsageError):
     """There is no program of that name."""
 
     exit_code: ClassVar[int] = 127
+
+
+class PreloadError(UsageError):
+    """A module that workers were to find imported cannot be; no worker was started."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class StartError(ProcessionError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
-    from procession._guardian.client import Guardian
+    from procession._guardian.kept import KeptGuardian
     from procession.cli.plan import Plan
 
 __all__ = [
@@ -118,7 +118,7 @@ def run_script_path(training_script: str, *training_script_args: str) -> None:
     runpy.run_path(training_script, run_name="__main__")
 
 
-def run(args: Namespace, guardian: Guardian | None = None) -> None:
+def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
     """Do what a parsed command line asks for.
 
     Args:
@@ -152,7 +152,7 @@ def _plan(args: Namespace) -> Plan:
     return make_plan(args, os.environ, workers, command)
 
 
-def main(args: Any = None, guardian: Guardian | None = None) -> None:
+def main(args: Any = None, guardian: KeptGuardian | None = None) -> None:
     """Read a command line and do what it asks for.
 
     Args:

@@ -1,8 +1,7 @@
 """The exec'd guardian, with its channel as fd 3.
 
-``python -I -S …/_guardian/__main__.py programs LAUNCHER RUN_ID`` execs binaries and interpreters;
-``python [flags] …/_guardian/__main__.py functions LAUNCHER RUN_ID`` is a fork server. LAUNCHER is a
-pid; RUN_ID is there for ``ps``.
+``python -I -S …/_guardian/__main__.py LAUNCHER RUN_ID``: LAUNCHER is a pid; RUN_ID is there for
+``ps``.
 """
 
 from __future__ import annotations
@@ -16,27 +15,15 @@ if not getattr(sys.flags, "safe_path", False):
 sys.path.insert(0, os.path.dirname(os.path.dirname(_HERE)))
 
 from procession._guardian.channel import Channel  # noqa: E402
-from procession._guardian.starters import ForkStarter, ProgramStarter  # noqa: E402
+from procession._guardian.starters import ProgramStarter  # noqa: E402
 from procession._guardian.warden import Warden  # noqa: E402
 from procession._os import lean  # noqa: E402
 from procession._os.kernel import set_subreaper  # noqa: E402
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from procession._guardian.starters import Starter
-
 CHANNEL_FD = 3
 
 
-def _starter(kind: str, ignored: tuple[int, ...]) -> Starter:
-    if kind == "programs":
-        return ProgramStarter(ignored)
-    from procession._worker.function import work_from_payload
-
-    return ForkStarter(ignored, work_from_payload)
-
-
-def main(kind: str, launcher: int) -> None:
+def main(launcher: int) -> None:
     """Take the place of a guardian and serve until the launcher is gone."""
     while os.open(os.devnull, os.O_RDWR) <= 2:  # a launcher without stderr leaves 2 free for ours
         pass
@@ -45,9 +32,9 @@ def main(kind: str, launcher: int) -> None:
     set_subreaper(True)
     os.closerange(CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_inheritable(CHANNEL_FD, False)
-    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), _starter(kind, ignored), launcher).run()
+    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), ProgramStarter(ignored), launcher).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(int(sys.argv[1]))
     os._exit(0)

@@ -16,12 +16,15 @@ from procession._guardian.sweep import send
 from procession._os import lean
 from procession._os.deaths import reap
 from procession._os.kernel import open_pidfd, set_subreaper
+from procession._os.proc import stat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Work
+
+SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
 _CHANNEL_FD = 3  # where an exec'd guardian finds its channel
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
@@ -30,12 +33,13 @@ _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itsel
 
 
 class Guardian:
-    """A guardian as the launcher sees it. It guards one gang and ends with ``close``."""
+    """A guardian as the launcher sees it. It guards one gang at a time and ends with ``close``."""
 
     def __init__(self, pid: int, sock: lean.socket, run_id: str) -> None:
         self.pid = pid
         self.run_id = run_id
         self.channel = Channel(sock)
+        self._server = 0  # pid of the fork server
         self._closed = False
 
     def start(
@@ -49,6 +53,37 @@ class Guardian:
         """Ask for one worker; answered by ``started`` or ``failed``. ``fds`` may be closed after."""
         self.channel.send(("start", rank, tuple(programs), tuple(argv), dict(env)), fds)
         self._drain()
+
+    def serve(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        modules: Sequence[str],
+        settings: Mapping[str, object],
+    ) -> None:
+        """Have workers forked from a server that has imported ``modules``.
+
+        Args:
+            argv: Starts the interpreter; ``SERVER`` is its script.
+            env: The environment in which the imports happen.
+            modules: Their names.
+            settings: What the workers are to be, see ``_worker/reborn.py``.
+        """
+        self.ask("serve", tuple(argv), dict(env), tuple(modules), dict(settings))
+
+    def renew(self) -> bool:
+        """Have the guardian take the next gang; False if it is gone."""
+        self.ask("renew")
+        poller = select.poll()
+        poller.register(self.channel, select.POLLIN)
+        remedy = self.rouse
+        while ("renewed",) not in self.receive():
+            if self.channel.closed:
+                return False
+            if not poller.poll(_PATIENCE_MS):
+                remedy()
+                remedy = self.kill
+        return True
 
     def ask(self, *message: object) -> None:
         """Send a message that carries no fds."""
@@ -66,7 +101,11 @@ class Guardian:
 
     def receive(self) -> list[Message]:
         """Return what the guardian has said since; ``channel.closed`` tells of its end."""
-        return [message for message, _ in self.channel.receive()]
+        messages = [message for message, _ in self.channel.receive()]
+        for message in messages:
+            if message[0] == "server":
+                self._server = message[2].get("pid", self._server)
+        return messages
 
     def close(self) -> None:
         """Let the guardian sweep and end, and reap it; one that does not is continued and killed."""
@@ -85,6 +124,14 @@ class Guardian:
             reap(self.pid)
         else:
             _wait_for(self.pid)
+        self._bury_server()
+
+    def _bury_server(self) -> None:
+        """Reap a fork server that has fallen to us, a subreaper, from a guardian that was killed."""
+        facts = stat(self._server) if self._server else None
+        if facts is not None and facts.parent == os.getpid():
+            send(self._server, signal.SIGKILL)
+            _wait_for(self._server)
 
     def _drain(self) -> None:
         """Wait until the guardian has taken everything; it never blocks on us, so it will.
@@ -102,16 +149,6 @@ class Guardian:
 
 
 def spawn_guardian(run_id: str) -> Guardian:
-    """Start a bare interpreter as guardian of programs."""
-    return _exec_guardian(run_id, ["-I", "-S"], "programs")
-
-
-def spawn_forkserver(run_id: str, flags: Sequence[str]) -> Guardian:
-    """Start an interpreter with the caller's ``flags`` as guardian that forks function workers."""
-    return _exec_guardian(run_id, flags, "functions")
-
-
-def _exec_guardian(run_id: str, flags: Sequence[str], kind: str) -> Guardian:
     """Exec a guardian: it inherits cwd, umask, limits, affinity and niceness from this moment.
 
     ``posix_spawn`` keeps the caller's memory, locks and threads out of it. TERM and its kin are
@@ -126,7 +163,7 @@ def _exec_guardian(run_id: str, flags: Sequence[str], kind: str) -> Guardian:
         always.callback(os.close, quiet)
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, *flags, program, kind, str(os.getpid()), run_id],
+            [sys.executable, "-I", "-S", program, str(os.getpid()), run_id],
             {**os.environ, "PROCESSION_RUN_ID": run_id},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, quiet, 0),

@@ -8,6 +8,9 @@ To the guardian:
     ("hush", signum)                       the gang is being stopped: orphans get signum too
     ("sweep",)                             kill every descendant until none is left
     ("ping",)                              give a sign
+    ("serve", argv, env, modules, settings)   keep a fork server for the starts to come, which imports
+                                           ``modules`` first; ``settings``: _worker/reborn.py
+    ("renew",)                             the gang has ended, another will come
 
 From the guardian:
 
@@ -16,13 +19,28 @@ From the guardian:
     ("death", rank, pid, exitcode, core_dumped, ns)
     ("quiet", hushed)                      after hush: no descendant lives any more
     ("pong",)
+    ("renewed",)
+    ("server", "importing", {"pid": pid})
+    ("server", "ready", report)            it will fork the workers
+    ("server", "unfit", report)            its imports left what a fork would break: workers are
+                                           started by themselves, from their argv
+    ("server", "refused", report)          a module cannot be imported: no worker is started
+    ("server", "lost", report)             it has died; as "unfit", until the next "serve"
     ("swept", hushed, killed, stuck)
 
 ``hushed``, ``killed`` and ``stuck`` are lists of ``sweep.Left``: what did not survive the signal of the
 stop, what was killed, and what could not die, dead workers' processes all, and workers too.
 
-``marshal`` encodes them: both ends are the same interpreter, the peer is our own child over an
-anonymous socket pair, and it costs no import. Times are CLOCK_MONOTONIC in ns.
+Between guardian and fork server, in the same frames:
+
+    ("preload", modules, settings)         to the server, first of all
+    ("start", serial, rank, argv, env)     to the server
+    ("importing", module)
+    ("ready", report)  ("unfit", report)  ("refused", report)
+    ("forked", [(serial, pid or -errno), …])   with an fd whose last copy holds those workers back
+
+``marshal`` encodes them: the peer is our own child over an anonymous socket pair, and it costs no
+import. Times are CLOCK_MONOTONIC in ns. Guardian and fork server may be different Pythons.
 """
 
 from __future__ import annotations
@@ -35,13 +53,16 @@ if TYPE_CHECKING:
 
     Message = tuple[Any, ...]
 
+MAIN = "__main__"  # among the modules a fork server speaks of: the launcher's main module
+
+_FORMAT = 4  # of marshal, since Python 3.4; later ones read it
 _LENGTH = 4  # bytes of payload length, then one byte that counts the fds
 HEADER = _LENGTH + 1
 
 
 def encode(message: Message, fd_count: int = 0) -> bytes:
     """Return the frame of ``message``, with which ``fd_count`` fds travel (at most 253: SCM_MAX_FD)."""
-    body = marshal.dumps(message)
+    body = marshal.dumps(message, _FORMAT)
     return len(body).to_bytes(_LENGTH, "little") + bytes((fd_count,)) + body
 
 

@@ -107,9 +107,15 @@ class ForkStarter:
 
     def start(self, order: Order, private: Iterable[int]) -> int:
         """Fork; the child takes its session, fds, signals and environment, and runs the work."""
-        pid = os.fork()
-        if pid == 0:
-            self._be_worker(order, private)
+        # Until the worker has its own dispositions it ignores what we do. A signal that is blocked is
+        # kept for it, also while it is ignored (kernel/signal.c, sig_ignored).
+        lean.block_all()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_worker(order, private)
+        finally:
+            lean.unblock_all()
         return pid
 
     def seal(self, private: Iterable[int]) -> None:

@@ -25,7 +25,10 @@ _PAUSE = 0.02  # seconds between looks where no child's death wakes us earlier
 
 
 def sweep(
-    root: int, settle: Callable[[float], None], leaders: Collection[int] = ()
+    root: int,
+    settle: Callable[[float], None],
+    leaders: Collection[int] = (),
+    kept: frozenset[int] = frozenset(),
 ) -> tuple[Remains, Remains]:
     """Kill the descendants of ``root``, round after round, until none lives or none changes.
 
@@ -36,6 +39,7 @@ def sweep(
         root: A subreaper, so that whatever is orphaned meanwhile stays below it.
         settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
         leaders: The workers, which need no description: they are killed as the others.
+        kept: Descendants that are to live on; theirs are not.
 
     Returns:
         ``(killed, stuck)``: every process that was killed, and those that live on.
@@ -43,7 +47,7 @@ def sweep(
     killed: dict[int, Left] = {}
     survivors: frozenset[int] = frozenset()
     deadline = time.monotonic() + PATIENCE
-    while found := living(descendants([root])):
+    while found := living(set(descendants([root])) - kept):
         if survivors != found.keys():
             survivors, deadline = frozenset(found), time.monotonic() + PATIENCE
         elif time.monotonic() > deadline:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import select
 import time
+from errno import ECHILD
 
+from procession._guardian.protocol import MAIN
+from procession._guardian.server import GONE, IMPORTING, READY, UNFIT, Server
 from procession._guardian.starters import Order, close_all
-from procession._guardian.sweep import describe, sweep, wake_and_send
+from procession._guardian.sweep import describe, send, sweep, wake_and_send
 from procession._os.deaths import DeathWatch, Ending, peek_any, reap
 from procession._os.kernel import open_pidfd
-from procession._os.lean import SIGCHLD, wake_on
+from procession._os.lean import SIGCHLD, SIGKILL, wake_on
 from procession._os.proc import children, descendants, living
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from procession._guardian.channel import Channel
     from procession._guardian.protocol import Message
@@ -28,7 +32,7 @@ _GLANCE = 1.0  # seconds between looks at the parent's pid, where there are no p
 
 
 class Warden:
-    """Guards one gang on behalf of the launcher at the other end of ``channel``."""
+    """Guards one gang at a time on behalf of the launcher at the other end of ``channel``."""
 
     def __init__(self, channel: Channel, starter: Starter, launcher: int) -> None:
         """Store what to serve.
@@ -45,6 +49,7 @@ class Warden:
         self._starter = starter
         self._watch = DeathWatch()
         self._wakeup = wake_on(SIGCHLD)
+        self._server: Server | None = None
         self._leaders: dict[int, int] = {}  # pid -> rank of the workers that live
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
@@ -69,9 +74,13 @@ class Warden:
         for fd in (self._watch.fileno(), self._wakeup[0], self._launcher_end):
             if fd is not None and fd >= 0:
                 poller.register(fd, select.POLLIN)
+        if self._server is not None and not self._server.channel.closed:
+            channel = self._server.channel
+            poller.register(channel, select.POLLIN | (select.POLLOUT * channel.clogged))
         poller.poll(None if seconds is None else seconds * 1000)
 
     def _serve(self) -> None:
+        self._hear_server()
         self._note_deaths()
         for message, fds in self._channel.receive():
             self._handlers[message[0]](self, message, fds)
@@ -81,16 +90,34 @@ class Warden:
 
     def _start(self, message: Message, fds: list[int]) -> None:
         _, rank, programs, argv, env = message
-        try:
-            pid = self._starter.start(Order(rank, programs, argv, env, fds), self._private())
-        except OSError as error:
-            self._channel.send(("failed", rank, error.errno or 0))
+        order = Order(rank, programs, argv, env, fds)
+        if self._server is not None and self._server.usable:
+            self._server.take(order)
         else:
-            self._leaders[pid] = rank
-            self._watch.add(pid)
-            self._channel.send(("started", rank, pid, time.monotonic_ns()))
+            self._start_here(order)
+
+    def _start_here(self, order: Order) -> None:
+        try:
+            pid = self._starter.start(order, self._private())
+        except OSError as error:
+            self._channel.send(("failed", order.rank, error.errno or 0))
+        else:
+            self._born(order.rank, pid)
         finally:
-            close_all(fds)
+            close_all(order.fds)
+
+    def _born(self, rank: int, pid: int) -> None:
+        self._leaders[pid] = rank
+        self._watch.add(pid)
+        self._channel.send(("started", rank, pid, time.monotonic_ns()))
+
+    def _start_server(self, message: Message, _fds: list[int]) -> None:
+        """Have a fork server; one that is there, or was found unfit, stays."""
+        if self._server is None or self._server.state is GONE:
+            _, argv, env, modules, settings = message
+            self._server = Server(argv, env, modules, settings, self._starter)
+            self._watch.add(self._server.pid)
+            self._channel.send(("server", IMPORTING, {"pid": self._server.pid}))
 
     def _seal(self, _message: Message, _fds: list[int]) -> None:
         self._starter.seal(self._private())
@@ -102,6 +129,7 @@ class Warden:
         self._reap_orphans()
 
     def _hush_gang(self, message: Message, _fds: list[int]) -> None:
+        self._drop_orders()
         self._hush = message[1]
         self._hush_orphans()
 
@@ -109,9 +137,20 @@ class Warden:
         self._channel.send(("pong",))
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
-        killed, stuck = sweep(os.getpid(), self._settle, self._leaders)
+        self._drop_orders()
+        killed, stuck = sweep(os.getpid(), self._settle, self._leaders, self._kept())
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
+
+    def _renew(self, _message: Message, _fds: list[int]) -> None:
+        """Be as new for another gang; what was left of the last one has been swept."""
+        self._hush = None
+        self._hushed.clear()
+        for pid in self._corpses:
+            reap(pid)
+        self._corpses.clear()
+        self._reap_orphans()
+        self._channel.send(("renewed",))
 
     _handlers: dict[str, Callable[[Warden, Message, list[int]], None]] = {  # noqa: RUF012
         "start": _start,
@@ -120,7 +159,84 @@ class Warden:
         "hush": _hush_gang,
         "sweep": _sweep,
         "ping": _answer,
+        "serve": _start_server,
+        "renew": _renew,
     }
+
+    # ---- what the fork server says
+
+    def _hear_server(self) -> None:
+        server = self._server
+        if server is None or server.channel.closed:
+            return
+        server.channel.flush()
+        for message, fds in server.channel.receive():
+            self._server_says[message[0]](self, server, message[1])
+            close_all(fds)  # the gate at which forked workers wait opens
+        server.end_if_deserted()
+
+    def _note_import(self, server: Server, module: str) -> None:
+        server.importing = module
+
+    def _use_server(self, server: Server, report: dict[str, Any]) -> None:
+        self._channel.send(("server", READY, report))
+        server.ready()
+
+    def _do_without_server(self, server: Server, report: dict[str, Any]) -> None:
+        server.dismiss(UNFIT)
+        self._channel.send(("server", UNFIT, report))
+        for order in server.withdraw():
+            self._start_here(order)
+
+    def _refuse_orders(self, server: Server, report: dict[str, Any]) -> None:
+        server.dismiss(GONE)
+        self._channel.send(("server", "refused", report))
+        self._drop_orders()
+
+    def _adopt(self, server: Server, births: list[tuple[int, int]]) -> None:
+        for serial, pid in births:
+            order = server.answered(serial)
+            if order is None:
+                send(pid, SIGKILL)  # it is ours already, and waits at the gate
+            elif pid > 0:
+                self._born(order.rank, pid)
+            else:
+                self._channel.send(("failed", order.rank, -pid or ECHILD))
+
+    _server_says: dict[str, Callable[[Warden, Server, Any], None]] = {  # noqa: RUF012
+        "importing": _note_import,
+        "ready": _use_server,
+        "unfit": _do_without_server,
+        "refused": _refuse_orders,
+        "forked": _adopt,
+    }
+
+    def _note_end_of_server(self, ending: Ending) -> None:
+        """Deal with a server that ended unasked, or as it was told to."""
+        server = self._server
+        if server is None:
+            return
+        self._hear_server()
+        reap(server.pid)
+        words = {"exitcode": ending.exitcode, "stderr": server.last_words()}
+        state, module = server.state, server.importing
+        server.dismiss(UNFIT if state is UNFIT else GONE)
+        server.close()
+        if state is IMPORTING and module != MAIN:
+            self._refuse_orders(server, {"module": module, **words})
+        elif state in (IMPORTING, READY):
+            # The main module would end each worker as it has ended the server: let it.
+            self._channel.send(("server", "lost", {"module": module, **words}))
+            for order in server.withdraw():
+                self._start_here(order)
+
+    def _drop_orders(self) -> None:
+        for order in self._server.withdraw() if self._server is not None else ():
+            close_all(order.fds)
+
+    def _kept(self) -> frozenset[int]:
+        """What outlives a gang."""
+        return frozenset((self._server.pid,) if self._server is not None else ())
 
     # ---- what happens by itself
 
@@ -137,7 +253,10 @@ class Warden:
         endings = self._watch.deaths()
         now = time.monotonic_ns()
         for ending in endings:
-            self._report(ending, now)
+            if ending.pid in self._kept():
+                self._note_end_of_server(ending)
+            else:
+                self._report(ending, now)
         if woken or endings:
             self._reap_orphans()
             if self._hush is not None:
@@ -156,6 +275,10 @@ class Warden:
         while (ending := peek_any()) is not None and ending.pid not in self._corpses:
             if ending.pid in self._leaders:
                 self._report(ending, time.monotonic_ns())
+            elif ending.pid in self._kept():
+                self._note_end_of_server(ending)
+            elif self._server is not None and self._server.busy:
+                return  # it may be a worker of whose birth we have not heard yet
             else:
                 self._reap_orphan(ending)
 
@@ -168,7 +291,7 @@ class Warden:
 
     def _hush_orphans(self) -> None:
         """Pass the stop on to what dead leaders left, and say when nothing lives any more."""
-        known = self._leaders.keys() | self._corpses
+        known = self._leaders.keys() | self._corpses | self._kept()
         orphans = living(pid for pid in children(os.getpid()) if pid not in known)
         found = {**orphans, **living(descendants(orphans))}
         fresh = {

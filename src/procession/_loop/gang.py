@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
@@ -40,6 +40,7 @@ class Gang:
         grace: float,
         *,
         exclusive: bool = False,
+        judge: Callable[[str, Mapping[str, Any]], Exception | None] = lambda _state, _report: None,
     ) -> None:
         """Store the guardian.
 
@@ -48,6 +49,8 @@ class Gang:
             error_files: Local rank to the file where the worker would describe its exception.
             grace: Seconds between the death signal and SIGKILL; may be infinite.
             exclusive: This process has no children but the gang's.
+            judge: Hears what came of the guardian's fork server (state and report, as in its
+                protocol); may return what the start is to fail with.
         """
         self.workers: dict[int, Worker] = {}
         self.leftovers = Leftovers()
@@ -59,7 +62,8 @@ class Gang:
         self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._pulse = Pulse()
-        self._refused: OSError | None = None
+        self._refused: Exception | None = None
+        self._judge = judge
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
         self._readers: dict[int, Callable[[], None]] = {}
         self._bells = Bells()
@@ -102,21 +106,29 @@ class Gang:
         self._asked_for[rank] = argv[0]
         self._guardian.start(rank, programs, argv, env, fds)
 
-    def started(self) -> None:
+    def started(self, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Wait until every worker runs.
 
+        Args:
+            interrupted: Asked after every wakeup; True ends the wait, for the gang to be stopped.
+
         Raises:
-            OSError: The first refusal, with its ``filename`` and ``local_rank``; all workers that
-                did start are gone again.
+            Exception: The first refusal; an OSError of a worker has its ``filename`` and
+                ``local_rank``. All workers that did start are gone again.
         """
-        while len(self.workers) < len(self._asked_for) and not self._refused and self._unharmed:
+        while self._unborn and not self._refused and self._unharmed and not interrupted():
             self._turn(math.inf)
         if self._refused:
             self.stop(signal.SIGKILL, 0)
             raise self._refused
-        self._guardian.ask("sealed")
-        with self._lock:
-            self._apply(On.ALL_STARTED)
+        if not self._unborn:
+            self._guardian.ask("sealed")
+            with self._lock:
+                self._apply(On.ALL_STARTED)
+
+    @property
+    def _unborn(self) -> int:
+        return len(self._asked_for) - len(self.workers)
 
     @property
     def _unharmed(self) -> bool:
@@ -250,6 +262,10 @@ class Gang:
         self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
         self._guardian.ask("reap", pid)
 
+    def _heard_server(self, message: Message) -> None:
+        _, state, report = message
+        self._refused = self._refused or self._judge(state, report)
+
     def _heard_pong(self, _message: Message) -> None:
         """The sign that it was asked for; that something was heard has been noted."""
 
@@ -268,6 +284,7 @@ class Gang:
         "started": _heard_started,
         "failed": _heard_failed,
         "death": _heard_death,
+        "server": _heard_server,
         "pong": _heard_pong,
         "quiet": _heard_quiet,
         "swept": _heard_swept,

@@ -33,6 +33,7 @@ __all__ = [
     "SIGTERM",
     "SOL_SOCKET",
     "become_deaf",
+    "block_all",
     "ignored_signals",
     "restore_defaults",
     "settable_signals",
@@ -97,6 +98,11 @@ def restore_defaults(ignored: frozenset[int]) -> None:
             _signal.signal(signum, DEFAULT)
     if SIGINT not in ignored:
         _signal.signal(SIGINT, _signal.default_int_handler)
+
+
+def block_all() -> None:
+    """Have signals wait until ``unblock_all``."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
 
 
 def unblock_all() -> None:

@@ -11,22 +11,36 @@ import pickle
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from procession._worker import errorfile
 from procession._worker.as_main import hold_signals, note_exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 LENGTH = 8  # bytes of length before each part
 
 
-def work_from_payload(_rank: int, fds: Sequence[int]) -> int:
+def work_from_payload(fds: Sequence[int]) -> int:
     """Run the payload of a worker that a fork server forked; its fds have a spawned worker's numbers."""
     payload_fd, result_fd, tracker_fd, *_handed_over = fds
-    setattr(sys.modules["__main__"], "PROCESSION_BOOTSTRAPPING", True)  # noqa: B010 - see payload.py
-    return as_child_process(lambda: run_payload(payload_fd, result_fd, tracker_fd))
+    with bootstrapping():
+        return as_child_process(
+            lambda: run_payload(payload_fd, result_fd, tracker_fd), exits_are_ours=True
+        )
+
+
+@contextmanager
+def bootstrapping() -> Iterator[None]:
+    """Have a launch that the import of the main module makes refused (payload.py)."""
+    main: Any = sys.modules["__main__"]
+    main.PROCESSION_BOOTSTRAPPING = True
+    try:
+        yield
+    finally:
+        del main.PROCESSION_BOOTSTRAPPING
 
 
 def run_payload(payload_fd: int, result_fd: int, tracker_fd: int) -> None:
@@ -82,18 +96,24 @@ def guarded(call: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def as_child_process(call: Callable[[], None]) -> int:
+def as_child_process(call: Callable[[], None], *, exits_are_ours: bool = False) -> int:
     """Run ``call`` in a forked process the way multiprocessing does, and return its exit status.
 
     ``_bootstrap`` is what makes locks, finalizers, ``current_process()``, ``sys.stdin`` and the ends
-    of threads right after a fork. Exit functions are the worker's own, not the launcher's; queues
-    are flushed by one of them, which ``_bootstrap`` itself runs only before Python 3.13.
+    of threads right after a fork. Queues are flushed by an exit function, which ``_bootstrap`` itself
+    runs only before Python 3.13.
+
+    Args:
+        call: The worker's whole work.
+        exits_are_ours: The exit functions that are registered belong to the worker, as those that
+            its imports have registered do; they are the launcher's otherwise, and dropped.
     """
     import atexit
     from multiprocessing import util
     from multiprocessing.context import ForkProcess
 
-    atexit._clear()
+    if not exits_are_ours:
+        atexit._clear()
     atexit.register(util._exit_function)  # type: ignore[attr-defined]
     try:
         return int(ForkProcess(target=call)._bootstrap())  # type: ignore[attr-defined]
@@ -116,7 +136,10 @@ def _be_like_launcher(settings: dict[str, Any], tracker_fd: int | None) -> None:
     sys.argv[:] = settings["sys_argv"]
     if tracker_fd is not None:
         _share_multiprocessing(settings["authkey"], tracker_fd)
-    _import_main(settings.get("init_main_from_name"), settings.get("init_main_from_path"))
+    if "__mp_main__" in sys.modules:  # a fork server has imported it
+        sys.modules["__main__"] = sys.modules["__mp_main__"]
+    else:
+        import_main(settings.get("init_main_from_name"), settings.get("init_main_from_path"))
 
 
 def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:
@@ -128,7 +151,7 @@ def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:
     resource_tracker._resource_tracker._fd = tracker_fd  # type: ignore[attr-defined]
 
 
-def _import_main(name: str | None, path: str | None) -> None:
+def import_main(name: str | None, path: str | None) -> None:
     """Import the launcher's main module as ``__mp_main__``, as multiprocessing's spawn does."""
     module = type(sys)("__mp_main__")
     if name or path:

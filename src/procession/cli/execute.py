@@ -22,17 +22,17 @@ from procession.multiprocessing.errors import ChildFailedError
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
-    from procession._guardian.client import Guardian
+    from procession._guardian.kept import KeptGuardian
     from procession.cli.plan import Plan
     from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
 
 
-def execute(plan: Plan, guardian: Guardian | None = None) -> None:
+def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
     """Run a gang to its end.
 
     Args:
         plan: The run.
-        guardian: One that was started ahead, for the first attempt.
+        guardian: One that was started ahead, for all attempts.
 
     Raises:
         ChildFailedError: Workers failed at the last attempt.
@@ -52,7 +52,7 @@ class _Run:
     """One run: its attempts and their record."""
 
     def __init__(
-        self, plan: Plan, gate: SignalGate, directory: RunDirectory, guardian: Guardian | None
+        self, plan: Plan, gate: SignalGate, directory: RunDirectory, guardian: KeptGuardian | None
     ) -> None:
         self._plan = plan
         self._guardian = guardian
@@ -128,14 +128,12 @@ class _Run:
         return context
 
     def _supervision(self) -> Supervision:
-        guardian, self._guardian = self._guardian, None
         return Supervision(
             shutdown_timeout=self._plan.grace,
             signals_to_handle=self._plan.signals,
             forward_signals=self._plan.forwarded,
-            run_id=guardian.run_id if guardian else "",
             exclusive=self._exclusive,
-            guardian=guardian,
+            guardian=self._guardian,
         )
 
     def _announce(self) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from procession._guardian.client import spawn_guardian
+from procession._guardian.kept import KeptGuardian
 from procession.cli.say import let_go_of_lost_streams, say, write
 from procession.errors import ProcessionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from procession._guardian.client import Guardian
 
 _STARTS_NOTHING = {"-h", "--help", "--explain"}
 
@@ -59,21 +59,19 @@ def _fill_standard_fds() -> None:
 
 
 @contextmanager
-def _guardian_ahead(words: Sequence[str]) -> Iterator[Guardian | None]:
+def _guardian_ahead(words: Sequence[str]) -> Iterator[KeptGuardian | None]:
     """Start a guardian before the rest is imported: it gets ready while we do, on another core."""
-    guardian = None if _STARTS_NOTHING.intersection(words) else _spawn()
+    if _STARTS_NOTHING.intersection(words):
+        yield None
+        return
+    run_id = os.urandom(8).hex()
+    guardian = KeptGuardian(lambda: spawn_guardian(run_id))
+    with suppress(OSError):  # the start of the first attempt will say it
+        guardian.have()
     try:
         yield guardian
     finally:
-        if guardian is not None:
-            guardian.close()
-
-
-def _spawn() -> Guardian | None:
-    try:
-        return spawn_guardian(os.urandom(8).hex())
-    except OSError:  # the start of the first attempt will say it
-        return None
+        guardian.close()
 
 
 def _end(error: BaseException) -> int:

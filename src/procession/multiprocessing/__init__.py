@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession.multiprocessing.api import (
     DefaultLogsSpecs,
+    ForkServer,
     LogsDest,
     LogsSpecs,
     MultiprocessContext,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DefaultLogsSpecs",
+    "ForkServer",
     "LogsDest",
     "LogsSpecs",
     "MultiprocessContext",
@@ -91,7 +93,7 @@ def start_processes(
         duplicate_stdout_filters: Teed stdout lines that contain any of these strings are copied to
             ``filtered_stdout.log``.
         duplicate_stderr_filters: The same for stderr.
-        supervision: Grace, signals and run id.
+        supervision: Grace, signals, run id, and modules to import ahead.
 
     Returns:
         The context of the running gang.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.errors import ProcessFailure
+from procession.multiprocessing.fork_server import ForkServer
 from procession.multiprocessing.logs_specs import DefaultLogsSpecs, LogsDest, LogsSpecs
 from procession.multiprocessing.multiprocess_context import MultiprocessContext
 from procession.multiprocessing.results import RunProcsResult
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DefaultLogsSpecs",
+    "ForkServer",
     "LogsDest",
     "LogsSpecs",
     "MultiprocessContext",

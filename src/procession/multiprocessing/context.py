@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from procession._log import Logger
 from procession._loop.gang import Gang
 from procession._loop.gate import SignalGate
+from procession._loop.machine import Phase
 from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
 from procession.multiprocessing.failures import explain
+from procession.multiprocessing.fork_server import common_environment
+from procession.multiprocessing.preloading import refusal, warning
 from procession.multiprocessing.results import RunProcsResult
 from procession.multiprocessing.streams import flush_own, open_streams
 from procession.multiprocessing.supervision import SignalException, Supervision
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from procession._guardian.client import Guardian
+    from procession._guardian.kept import KeptGuardian
+    from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
 
 __all__ = ["PContext", "require_all_ranks"]
@@ -164,6 +169,10 @@ class PContext(abc.ABC):
     def _spawn_guardian(self) -> Guardian:
         """Make the guardian that this kind of worker needs."""
 
+    def _server(self) -> ServerOrder | None:
+        """Return the fork server from which the workers come; None where each is started by itself."""
+        return None
+
     @abc.abstractmethod
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         """Ask ``gang`` for the worker of ``rank``."""
@@ -176,6 +185,10 @@ class PContext(abc.ABC):
         """Return the whole environment of the worker of ``rank``."""
         added = {name: str(value) for name, value in self.envs[rank].items()}
         return {**self._inherited_env, **added, "PROCESSION_RUN_ID": self._run_id}
+
+    def _common_env(self) -> dict[str, str]:
+        """Return what the environments of all workers agree on."""
+        return common_environment([self.worker_env(rank) for rank in range(self.nprocs)])
 
     # ---- inside
 
@@ -199,20 +212,44 @@ class PContext(abc.ABC):
             streams = open_streams(self.stdouts, self.stderrs, for_the_start)
             LEASE.take()
             self._held_things.callback(LEASE.give_back)
-            guardian = self._spawn_guardian()
-            self._held_things.callback(guardian.close)
-            gang = Gang(
-                guardian,
-                self.error_files,
-                self._supervision.shutdown_timeout,
-                exclusive=self._supervision.exclusive,
-            )
+            gang = self._gang = self._make_gang()
             self._held_things.callback(gang.close)
-            self._gang = gang
             gang.watch(self._gate.wake_fd, self._gate.note_wakeup)
             for rank in range(self.nprocs):
                 self._start_worker(gang, rank, streams[rank])
-            gang.started()
+            gang.started(self._interrupted)
+
+    def _make_gang(self) -> Gang:
+        guardian = self._borrow_guardian()
+        self._run_id = guardian.run_id
+        server = self._server()
+        if server is not None:
+            server.give(guardian)
+        return Gang(
+            guardian,
+            self.error_files,
+            self._supervision.shutdown_timeout,
+            exclusive=self._supervision.exclusive,
+            judge=_judge_server,
+        )
+
+    def _borrow_guardian(self) -> Guardian:
+        kept = self._kept_guardian()
+        if kept is None:
+            guardian = self._spawn_guardian()
+            self._held_things.callback(guardian.close)
+            return guardian
+        guardian = kept.lend()
+        self._held_things.callback(lambda: kept.take_back(swept=self._is_swept()))
+        return guardian
+
+    def _kept_guardian(self) -> KeptGuardian | None:
+        wishes = self._supervision
+        return wishes.fork_server.kept if wishes.fork_server else wishes.guardian
+
+    def _is_swept(self) -> bool:
+        gang = self._gang
+        return gang is not None and gang.phase is Phase.ENDED and not gang.guardian_lost
 
     def _show_output(self) -> None:
         for tail_log in self._tail_logs:
@@ -301,6 +338,13 @@ def _readable(tee: dict[int, str]) -> dict[int, str]:
 def _signal_exception(signum: int) -> SignalException:
     sigval = signal.Signals(signum)
     return SignalException(f"Process {os.getpid()} got signal: {sigval}", sigval=sigval)
+
+
+def _judge_server(state: str, report: Mapping[str, Any]) -> Exception | None:
+    text = warning(state, report)
+    if text is not None:
+        logger.warning("%s", text)
+    return refusal(state, report)
 
 
 def _numbers(names: Sequence[str]) -> list[int]:

@@ -6,10 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from procession._guardian.client import fork_guardian, spawn_forkserver, spawn_guardian
+from procession._guardian.client import fork_guardian, spawn_guardian
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
-from procession.multiprocessing.payload import Payload
+from procession.multiprocessing.fork_server import function_server, module_names
+from procession.multiprocessing.payload import Payload, interpreter_flags
 from procession.multiprocessing.returns import ReturnPipes
 from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from procession._guardian.client import Guardian
+    from procession._guardian.kept import KeptGuardian
     from procession._loop.gang import Gang
+    from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
     from procession.multiprocessing.supervision import Supervision
     from procession.numa.binding import NumaOptions
 
-__all__ = ["MultiprocessContext", "interpreter_flags"]
+__all__ = ["MultiprocessContext"]
 
 _BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "spawned.py"
@@ -53,12 +56,14 @@ class MultiprocessContext(PContext):
         supervision: Supervision | None = None,
     ) -> None:
         refuse_binding(numa_options)
-        if start_method not in _LAUNCHERS:
+        if start_method not in _METHODS:
             raise UsageError(
-                f"start_method={start_method!r} is none of {', '.join(map(repr, _LAUNCHERS))}"
+                f"start_method={start_method!r} is none of {', '.join(map(repr, _METHODS))}"
             )
         self._function = entrypoint
         self.start_method = start_method
+        if supervision is not None:
+            _check_preload(supervision, start_method)
         self._returns = ReturnPipes()
         super().__init__(
             name,
@@ -73,8 +78,22 @@ class MultiprocessContext(PContext):
         )
 
     def _spawn_guardian(self) -> Guardian:
+        return self._fork_nanny() if self.start_method == "fork" else spawn_guardian(self._run_id)
+
+    def _kept_guardian(self) -> KeptGuardian | None:
+        return None if self.start_method == "fork" else super()._kept_guardian()
+
+    def _make_gang(self) -> Gang:
         self._held_things.callback(self._returns.close)
-        return _LAUNCHERS[self.start_method](self)
+        return super()._make_gang()
+
+    def _server(self) -> ServerOrder | None:
+        if self.start_method != "forkserver":
+            return None
+        wishes = self._supervision
+        if wishes.fork_server is not None:
+            return wishes.fork_server.order()
+        return function_server(self._common_env(), module_names(wishes.preload))
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         refuse_unspeakable([sys.executable], self.worker_env(rank))
@@ -134,15 +153,17 @@ class MultiprocessContext(PContext):
             return fork_guardian(self._run_id, self._run_forked)
 
 
-def interpreter_flags() -> list[str]:
-    """Return the options this interpreter was started with, as its children should be."""
-    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+def _check_preload(wishes: Supervision, start_method: str) -> None:
+    module_names(wishes.preload)
+    if start_method != "forkserver" and (wishes.preload or wishes.fork_server):
+        raise UsageError(
+            f"start_method={start_method!r} forks no worker from a server that has imported modules; "
+            'with preload or fork_server give start_method="forkserver"'
+        )
+    if wishes.preload and wishes.fork_server:
+        raise UsageError(
+            "preload and fork_server exclude each other: the server has its own modules"
+        )
 
-    return list(_args_from_interpreter_flags())
 
-
-_LAUNCHERS: dict[str, Callable[[MultiprocessContext], Guardian]] = {
-    "spawn": lambda context: spawn_guardian(context._run_id),
-    "fork": lambda context: context._fork_nanny(),
-    "forkserver": lambda context: spawn_forkserver(context._run_id, interpreter_flags()),
-}
+_METHODS = ("spawn", "fork", "forkserver")

@@ -12,7 +12,13 @@ from procession.errors import NotPicklableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["FIRST_HANDED_OVER", "Payload", "refuse_recursion"]
+__all__ = [
+    "FIRST_HANDED_OVER",
+    "Payload",
+    "interpreter_flags",
+    "refuse_recursion",
+    "server_settings",
+]
 
 FIRST_HANDED_OVER = 6  # the worker's fds: 0-2 std, 3 payload, 4 result, 5 resource tracker
 _LENGTH = 8  # bytes, as in _worker/function.py
@@ -53,16 +59,7 @@ class Payload:
         return fd
 
     def _settings(self, name: str) -> dict[str, Any]:
-        from multiprocessing.spawn import get_preparation_data
-
-        refuse_recursion()
-        settings = dict(get_preparation_data(name))
-        settings["authkey"] = bytes(settings["authkey"])
-        settings["multiprocessing"] = self.needs_multiprocessing
-        if not _main_is_a_file(sys.modules["__main__"]):
-            settings.pop("init_main_from_name", None)
-            settings.pop("init_main_from_path", None)
-        return settings
+        return {**_settings(name), "multiprocessing": self.needs_multiprocessing}
 
     def _pickle(self, fn: Callable[..., Any], args: Sequence[Any]) -> bytes:
         from multiprocessing.context import set_spawning_popen
@@ -74,6 +71,40 @@ class Payload:
             raise NotPicklableError(_explain(fn, args, error)) from error
         finally:
             set_spawning_popen(None)
+
+
+def server_settings() -> dict[str, Any]:
+    """Return what makes a fork server's workers such as this process would start them.
+
+    Raises:
+        RuntimeError: As of ``refuse_recursion``.
+    """
+    settings = _settings("")
+    return {
+        "sys_path": list(settings["sys_path"]),
+        "sys_argv": list(settings["sys_argv"]),
+        "main_name": settings.get("init_main_from_name"),
+        "main_path": settings.get("init_main_from_path"),
+    }
+
+
+def interpreter_flags() -> list[str]:
+    """Return the options this interpreter was started with, as its children should be."""
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    return list(_args_from_interpreter_flags())
+
+
+def _settings(name: str) -> dict[str, Any]:
+    from multiprocessing.spawn import get_preparation_data
+
+    refuse_recursion()
+    settings = dict(get_preparation_data(name))
+    settings["authkey"] = bytes(settings["authkey"])
+    if not _main_is_a_file(sys.modules["__main__"]):
+        settings.pop("init_main_from_name", None)
+        settings.pop("init_main_from_path", None)
+    return settings
 
 
 def refuse_recursion() -> None:

@@ -65,7 +65,7 @@ class SubprocessContext(PContext):
         }
 
     def _spawn_guardian(self) -> Guardian:
-        return self._supervision.guardian or spawn_guardian(self._run_id)
+        return spawn_guardian(self._run_id)
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         given: Any = self.args[rank]

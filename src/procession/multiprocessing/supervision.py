@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import signal
 
-    from procession._guardian.client import Guardian
+    from procession._guardian.kept import KeptGuardian
     from procession.multiprocessing.context import PContext
+    from procession.multiprocessing.fork_server import ForkServer
 
 __all__ = ["SignalException", "Supervision"]
 
@@ -45,8 +46,13 @@ class Supervision:
         run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty.
         exclusive: This process starts nothing but the gang, so that whatever becomes its child is
             the gang's. The command sets it; a library user's process may have children of its own.
-        guardian: One that was started ahead, with ``run_id``: the command starts it before its own
-            imports, and saves the 20 ms that one needs to be ready.
+        guardian: One that outlives the gang: the command starts it before its own imports, which
+            saves the 20 ms that one needs to be ready, and keeps it over all attempts.
+        preload: Names of modules that are imported once, in a server from which the workers are
+            forked; for functions with ``start_method="forkserver"``. docs/functions.md says which
+            modules cannot be.
+        fork_server: One that has imported its modules for this gang and others; its run id is the
+            gang's.
     """
 
     shutdown_timeout: float = 30.0
@@ -54,7 +60,9 @@ class Supervision:
     forward_signals: tuple[str, ...] = ()
     run_id: str = ""
     exclusive: bool = False
-    guardian: Guardian | None = None
+    guardian: KeptGuardian | None = None
+    preload: tuple[str, ...] = ()
+    fork_server: ForkServer | None = None
 
     @classmethod
     def from_environment(cls) -> Supervision:

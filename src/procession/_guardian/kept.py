@@ -1,0 +1,73 @@
+"""A guardian that is lent to one gang after another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from procession.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procession._guardian.client import Guardian
+
+
+class KeptGuardian:
+    """Makes a guardian when one is needed, and keeps it until ``close``.
+
+    Args:
+        make: Makes one.
+    """
+
+    def __init__(self, make: Callable[[], Guardian]) -> None:
+        self._make = make
+        self._guardian: Guardian | None = None
+        self._lent = False
+        self._used = False
+        self._closed = False
+
+    def have(self) -> Guardian:
+        """Return the guardian, made now if there is none.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        if self._guardian is None:
+            self._guardian, self._used = self._make(), False
+        return self._guardian
+
+    def lend(self) -> Guardian:
+        """Return a guardian with nothing to guard, for one gang.
+
+        Raises:
+            UsageError: It is closed, or a gang has it.
+            OSError: It cannot be started.
+        """
+        if self._closed:
+            raise UsageError("this fork server is closed; make another")
+        if self._lent:
+            raise UsageError(
+                "this fork server is used by a gang that has not ended; call its wait() or close() "
+                "first, or make a fork server for each of the gangs"
+            )
+        if self._used and self._guardian is not None and not self._guardian.renew():
+            self._end()
+        guardian = self.have()
+        self._lent = self._used = True
+        return guardian
+
+    def take_back(self, *, swept: bool) -> None:
+        """Take note that its gang is over; where that was not swept, the guardian ends with it."""
+        self._lent = False
+        if not swept or self._closed:
+            self._end()
+
+    def close(self) -> None:
+        """End the guardian and whatever it guards; a second call does nothing."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
+        guardian, self._guardian = self._guardian, None
+        if guardian is not None:
+            guardian.close()

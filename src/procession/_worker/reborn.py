@@ -1,0 +1,93 @@
+"""What a worker is that was forked from an interpreter with its imports done: as good as a fresh one.
+
+``settings`` says what the workers are to be, in plain values. For functions: ``sys_path``,
+``sys_argv``, ``main_name``, ``main_path`` of the launcher. For a script: ``first``, what Python puts
+before its search path.
+
+docs/why/warm.md has what is renewed here, and what is left as the imports made it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from procession._worker import as_main, function, threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def prepare(settings: dict[str, Any]) -> None:
+    """Make the server the interpreter in which the workers' imports are to happen."""
+    if "first" in settings:
+        if not as_main._safe_path():
+            sys.path.insert(0, settings["first"])
+        return
+    # What every function worker goes through, imported once.
+    import faulthandler  # noqa: F401
+    import runpy  # noqa: F401
+    from multiprocessing import context, util  # noqa: F401
+
+    sys.path[:] = settings["sys_path"]
+    sys.argv[:] = settings["sys_argv"]
+
+
+def import_main(settings: dict[str, Any]) -> None:
+    """Import the launcher's main module as ``__mp_main__``, as Python's fork server does."""
+    name, path = settings.get("main_name"), settings.get("main_path")
+    if name or path:
+        with function.bootstrapping():
+            function.import_main(name, path)
+
+
+def refresh(before: dict[str, str]) -> None:
+    """Renew what copies of a process must not share.
+
+    Args:
+        before: The environment in which the imports happened; ``os.environ`` is the worker's.
+    """
+    numpy = sys.modules.get("numpy")
+    if "numpy.random" in sys.modules:
+        numpy.random.seed()  # type: ignore[union-attr]  # Python's own generator does so by itself
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_after_forkers()
+    threads.follow_environment(before, os.environ)
+
+
+def role(
+    settings: dict[str, Any], argv: Sequence[str], fds: Sequence[int]
+) -> Callable[[dict[str, Any]], None]:
+    """Return what the worker does with the namespace of ``__main__``.
+
+    Args:
+        settings: As of the server.
+        argv: The command line that would have started the worker.
+        fds: Its fds beyond 0, 1 and 2.
+    """
+    if "first" in settings:
+        return lambda main: _be_script(main, settings["first"], list(argv))
+    return lambda _main: os._exit(function.work_from_payload(fds))
+
+
+def _be_script(main: dict[str, Any], first: str, argv: list[str]) -> None:
+    """Go on where ``script.py`` would stand, had Python been started with ``argv``."""
+    if not as_main._safe_path():
+        with suppress(ValueError):
+            sys.path.remove(first)
+        sys.path.insert(0, os.path.dirname(argv[1]))
+    sys.argv[:] = argv[1:]
+    if hasattr(sys, "orig_argv"):  # since 3.10
+        sys.orig_argv[:] = argv
+    main["__file__"] = argv[1]
+    _renew_authkey()
+    as_main.run(main)
+
+
+def _renew_authkey() -> None:
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process.current_process().authkey = os.urandom(32)

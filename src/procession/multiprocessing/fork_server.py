@@ -1,0 +1,149 @@
+"""A fork server that outlives gangs: modules are imported once, workers forked in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from procession._guardian.client import SERVER, spawn_guardian
+from procession._guardian.kept import KeptGuardian
+from procession.errors import UsageError
+from procession.multiprocessing.payload import interpreter_flags, server_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from procession._guardian.client import Guardian
+
+__all__ = [
+    "ForkServer",
+    "ServerOrder",
+    "common_environment",
+    "function_server",
+    "module_names",
+    "script_server",
+]
+
+
+class ServerOrder:
+    """What a fork server is to be.
+
+    Args:
+        argv: Starts its interpreter, up to the script.
+        env: The environment in which the imports happen.
+        modules: What is imported.
+        settings: What workers are to be, see ``_worker/reborn.py``.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        modules: Sequence[str],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.argv = (*argv, SERVER)
+        self.env = env
+        self.modules = modules
+        self.settings = settings
+
+    def give(self, guardian: Guardian) -> None:
+        """Have ``guardian`` keep such a server, if it does not keep one already."""
+        guardian.serve(self.argv, self.env, self.modules, self.settings)
+
+
+class ForkServer:
+    """Imports modules once and keeps them for gang after gang.
+
+    ::
+
+        with ForkServer(preload=["torch"]) as server:
+            for seed in range(10):
+                context = start_processes(
+                    ...,
+                    start_method="forkserver",
+                    supervision=Supervision(fork_server=server),
+                )
+                context.wait()
+
+    The import begins with the object, and goes on while the caller does something else. One gang at
+    a time uses a server. Where a module cannot be forked (docs/functions.md), a warning says so and
+    workers are spawned.
+
+    Args:
+        preload: Names of modules, imported in this order.
+        env: What is added to the caller's environment for the imports: variables that a library
+            reads when it is imported, such as ``OMP_NUM_THREADS``.
+    """
+
+    def __init__(self, preload: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+        self.preload = module_names(preload)
+        run_id = os.urandom(8).hex()
+        self._env = {**os.environ, **(env or {}), "PROCESSION_RUN_ID": run_id}
+        self.kept = KeptGuardian(lambda: spawn_guardian(run_id))
+        self.order().give(self.kept.have())
+
+    def __enter__(self) -> ForkServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server and whatever a gang of its may have left; a second call does nothing."""
+        self.kept.close()
+
+    def order(self) -> ServerOrder:
+        """Return what the server is to be, for a guardian that has none, or no more."""
+        return function_server(self._env, self.preload)
+
+
+def function_server(env: Mapping[str, str], modules: Sequence[str]) -> ServerOrder:
+    """Return the order for a server that forks function workers of this process."""
+    argv = (sys.executable, *interpreter_flags())
+    return ServerOrder(argv, env, modules, server_settings())
+
+
+def script_server(
+    python: str, env: Mapping[str, str], modules: Sequence[str], first: str
+) -> ServerOrder:
+    """Return the order for a server that forks workers which run a script.
+
+    Args:
+        python: The interpreter.
+        env: The environment in which the imports happen.
+        modules: What is imported.
+        first: What Python puts before its search path for that script.
+    """
+    return ServerOrder((python,), env, modules, {"first": first})
+
+
+def module_names(preload: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as a tuple.
+
+    Raises:
+        UsageError: A single string, or something that is no module's name.
+    """
+    if isinstance(preload, str):
+        raise UsageError(f"preload={preload!r}: give a list of module names, [{preload!r}]")
+    for name in preload:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise UsageError(f"{name!r} is no module's name; give it as in 'import package.module'")
+    return tuple(preload)
+
+
+def common_environment(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return what all ``environments`` agree on: what imports that serve all of them may see. Pure."""
+    first, *others = environments
+    return {
+        name: value
+        for name, value in first.items()
+        if all(other.get(name) == value for other in others)
+    }

@@ -1,0 +1,67 @@
+"""What came of a fork server, in words. Pure."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from procession.errors import PreloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["refusal", "warning"]
+
+_WAY_OUT = "Workers are started one by one instead, which takes the time of the imports each time."
+_MAIN = "__main__"
+
+
+def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | None:
+    """Return what a start fails with, where a module cannot be imported.
+
+    Args:
+        state: ``ready``, ``unfit``, ``refused`` or ``lost``, as in ``_guardian/protocol.py``.
+        report: What the guardian says about it.
+    """
+    if state != "refused":
+        return None
+    module, text = report["module"], report.get("text")
+    if not module:
+        return PreloadError(f"the fork server could not start: {_how_it_ended(report)}")
+    if text is None:
+        return PreloadError(
+            f"the import of {module!r} ended the fork server: {_how_it_ended(report)}. Leave it out "
+            f"of the modules to preload, or try: python -c 'import {module}'"
+        )
+    last = text.rstrip().rpartition("\n")[2]
+    if last == f"ModuleNotFoundError: No module named {module!r}":
+        return PreloadError(
+            f"{module!r} cannot be preloaded: there is no module of that name. Is it spelt as in "
+            f"'import {module}', and installed for the Python of the workers?"
+        )
+    return PreloadError(
+        f"{module!r} cannot be preloaded, its import raised {last}\n{text.rstrip()}"
+    )
+
+
+def warning(state: str, report: Mapping[str, Any]) -> str | None:
+    """Return what to warn of where the workers are not forked from the server."""
+    if state == "unfit":
+        found = "; ".join(f"{_named(module)} {what}" for module, what in report["unsafe"])
+        return f"workers are not forked from the server: it would break {found}. {_WAY_OUT}"
+    if state == "lost":
+        module = report["module"]
+        during = f" while it imported {_named(module)}" if module == _MAIN else ""
+        return f"the fork server ended{during}: {_how_it_ended(report)}. {_WAY_OUT}"
+    return None
+
+
+def _named(module: str) -> str:
+    return "the main module's" if module == _MAIN else f"{module}'s"
+
+
+def _how_it_ended(report: Mapping[str, Any]) -> str:
+    code = report["exitcode"]
+    how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+    last = report["stderr"].rstrip().rpartition("\n")[2]
+    return f"{how}; last line of its stderr: {last}" if last else how

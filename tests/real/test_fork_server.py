@@ -1,0 +1,313 @@
+"""A fork server: imported once, kept for many gangs, safe to fork or not used, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession.errors import PreloadError, UsageError
+from procession.multiprocessing import (
+    DefaultLogsSpecs,
+    ForkServer,
+    PContext,
+    RunProcsResult,
+    Std,
+    Supervision,
+    start_processes,
+)
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
+
+import warm
+
+AddModule = Callable[[str, str], None]
+
+
+@pytest.fixture
+def add_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddModule]:
+    """Write a module that the launcher's path, and so the server's, leads to."""
+    directory = tmp_path / "modules"
+    directory.mkdir()
+    monkeypatch.syspath_prepend(directory)
+
+    def add(name: str, source: str) -> None:
+        (directory / f"{name}.py").write_text(textwrap.dedent(source))
+
+    yield add
+    for name in [name for name in sys.modules if name.startswith("pre_")]:
+        del sys.modules[name]
+
+
+def launch(tmp: Path, fn: Any, args: dict[int, Any], **wishes: Any) -> PContext:
+    return start_processes(
+        name="w",
+        entrypoint=fn,
+        args=args,
+        envs={rank: {"LOCAL_RANK": str(rank), "SHARED": "by all"} for rank in args},
+        logs_specs=DefaultLogsSpecs(str(tmp / "logs"), redirects=Std.ALL),
+        start_method="forkserver",
+        supervision=Supervision(shutdown_timeout=5, **wishes),
+    )
+
+
+def run(tmp: Path, fn: Any, args: dict[int, Any], **wishes: Any) -> RunProcsResult:
+    result = launch(tmp, fn, args, **wishes).wait()
+    assert result is not None
+    return result
+
+
+def values(tmp: Path, fn: Any, args: dict[int, Any], **wishes: Any) -> dict[int, Any]:
+    result = run(tmp, fn, args, **wishes)
+    assert result.failures == {}
+    return result.return_values
+
+
+COUNTS = """
+    import os
+    with open(os.environ["IMPORTS"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    AT_IMPORT = dict(os.environ)
+    print("importing")
+"""
+
+
+@pytest.fixture
+def imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add_module: AddModule) -> Path:
+    """A file that gets a line at every import of the module pre_counts."""
+    path = tmp_path / "imports"
+    path.touch()
+    monkeypatch.setenv("IMPORTS", str(path))
+    add_module("pre_counts", COUNTS)
+    return path
+
+
+def test_a_module_is_imported_once_for_all_workers(tmp_path: Path, imports: Path) -> None:
+    args = dict.fromkeys(range(4), ("pre_counts",))
+    result = run(tmp_path, warm.is_imported, args, preload=("pre_counts",))
+    assert result.return_values == dict.fromkeys(range(4), True)
+    assert len(imports.read_text().splitlines()) == 1
+    for rank in range(4):  # what an import prints stands in every log, as if each had imported it
+        assert Path(result.stdouts[rank]).read_text() == f"importing\nrank {rank}\n"
+
+
+def test_an_import_sees_what_the_environments_have_in_common(tmp_path: Path, imports: Path) -> None:
+    seen = values(tmp_path, warm.environment_at_import, {0: (), 1: ()}, preload=("pre_counts",))
+    assert seen == {0: ("by all", None, "0"), 1: ("by all", None, "1")}
+
+
+def test_a_server_outlives_gangs(tmp_path: Path, imports: Path) -> None:
+    with ForkServer(["pre_counts"]) as server:
+        families = [
+            values(tmp_path, warm.family, {0: (), 1: ()}, fork_server=server) for _ in range(3)
+        ]
+    assert len(imports.read_text().splitlines()) == 1
+    guardians = {guardian for family in families for _, guardian, _ in family.values()}
+    workers = {pid for family in families for pid, _, _ in family.values()}
+    assert (len(guardians), len(workers)) == (1, 6)  # the guardian is the parent, not the server
+    assert all(leads for family in families for _, _, leads in family.values())
+
+
+def test_a_server_outlives_a_gang_that_fails_and_what_that_leaves(
+    tmp_path: Path, imports: Path
+) -> None:
+    pids = tmp_path / "pids"
+    with ForkServer(["pre_counts"]) as server:
+        failed = run(
+            tmp_path, warm.leave_a_daemon_and_fail, {0: (str(pids),), 1: ("",)}, fork_server=server
+        )
+        assert {rank: failure.exitcode for rank, failure in failed.failures.items()} == {0: 9}
+        assert not Path(f"/proc/{pids.read_text()}").exists()
+        assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
+    assert len(imports.read_text().splitlines()) == 1
+
+
+def test_one_gang_at_a_time(tmp_path: Path) -> None:
+    with ForkServer() as server:
+        first = launch(tmp_path, warm.wait_for_ever, {0: ()}, fork_server=server)
+        with pytest.raises(UsageError, match="used by a gang that has not ended"):
+            launch(tmp_path, abs, {0: (1,)}, fork_server=server)
+        first.close()
+        assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
+    with pytest.raises(UsageError, match="is closed"):
+        launch(tmp_path, abs, {0: (1,)}, fork_server=server)
+
+
+def test_a_server_that_was_killed_is_replaced(tmp_path: Path, imports: Path) -> None:
+    with ForkServer(["pre_counts"]) as server:
+        for _ in range(2):
+            assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
+            pid = int(imports.read_text().splitlines()[-1])
+            handle = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+            assert select.select([handle], [], [], 20)[0]
+            os.close(handle)
+    assert len(imports.read_text().splitlines()) == 2
+
+
+def test_a_guardian_that_was_killed_is_replaced(tmp_path: Path, imports: Path) -> None:
+    with ForkServer(["pre_counts"]) as server:
+        assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
+        os.kill(server.kept.have().pid, signal.SIGKILL)
+        assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
+    assert len(imports.read_text().splitlines()) == 2
+
+
+def test_a_start_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    with ForkServer() as server:
+        with pytest.raises(Exception, match="cannot be pickled"):
+            launch(tmp_path, abs, {0: (1,), 1: (sys._getframe(),)}, fork_server=server)
+        assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (None, r"'pre_bad' cannot be preloaded: there is no module of that name"),
+        ("import pre_missing", r"its import raised ModuleNotFoundError: No module named 'pre_m"),
+        ("1/0", r"'pre_bad' cannot be preloaded, its import raised ZeroDivisionError: .*\n"
+                r"Traceback .*\n  File .*pre_bad.py\", line 1"),
+        ("def", r"its import raised SyntaxError"),
+        ("raise SystemExit(0)", r"its import raised SystemExit: 0"),
+        ("import os; os.write(2, b'dying\\n'); os._exit(3)",
+         r"the import of 'pre_bad' ended the fork server: exit status 3; .*: dying\. .*python -c"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"fork server: SIGSEGV"),
+        ("import os; os.closerange(3, 1000)\nimport time; time.sleep(1000)", r"SIGKILL"),
+    ],
+)  # fmt: skip
+def test_an_import_that_fails_is_named_and_nothing_starts(
+    tmp_path: Path, add_module: AddModule, source: str | None, said: str
+) -> None:
+    if source is not None:
+        add_module("pre_bad", source)
+    with pytest.raises(PreloadError, match=said):
+        launch(tmp_path, abs, {0: (-4,), 1: (-4,)}, preload=("random", "pre_bad"))
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("import threading, time\n"
+         "threading.Thread(target=time.sleep, args=(1000,), name='meter', daemon=True).start()",
+         r"pre_unfit's the thread 'meter'"),
+        ("import socket; s = socket.socket()", r"pre_unfit's an open socket"),
+        ("import subprocess; p = subprocess.Popen(['sleep', '1000'])",
+         r"pre_unfit's the child process sleep"),
+        ("import sys, types\nsys.modules['torch.cuda'] = types.SimpleNamespace(_initialized=True)",
+         r"pre_unfit's an initialised CUDA context"),
+    ],
+)  # fmt: skip
+def test_what_a_fork_would_break_is_named_and_workers_are_spawned(
+    tmp_path: Path, add_module: AddModule, caplog: Any, source: str, what: str
+) -> None:
+    add_module("pre_unfit", source)
+    add_module("pre_fine", "import json")
+    with ForkServer(["pre_fine", "pre_unfit"]) as server:
+        for _ in range(2):
+            args = dict.fromkeys(range(2), ("pre_fine",))
+            seen = values(tmp_path, warm.is_imported, args, fork_server=server)
+            assert seen == {0: False, 1: False}
+    (record,) = caplog.records  # one warning, however many gangs
+    assert what.replace("pre_unfit's", "pre_unfit's") in record.getMessage()
+
+
+def test_a_main_module_that_ends_the_server_ends_each_worker(tmp_path: Path) -> None:
+    script = tmp_path / "fatal.py"
+    script.write_text(
+        "import os, sys\n"
+        "from procession.multiprocessing import DefaultLogsSpecs, start_processes\n"
+        "if __name__ == '__main__':\n"
+        "    c = start_processes('w', abs, {0: (1,)}, {0: {}}, DefaultLogsSpecs(sys.argv[1]),"
+        " start_method='forkserver')\n"
+        "    print({r: f.exitcode for r, f in c.wait().failures.items()})\n"
+        "else:\n"
+        "    os._exit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "logs")],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.stdout == "{0: 7}\n"
+    assert "ended while it imported the main module's: exit status 7" in done.stderr
+
+
+@pytest.mark.parametrize("victim", ["launcher", "guardian", "server", "interrupt"])
+def test_nothing_is_left_of_an_import_that_hangs(
+    tmp_path: Path, add_module: AddModule, victim: str
+) -> None:
+    add_module(
+        "pre_hangs",
+        """
+        import os, subprocess, time
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        with open(os.environ["PIDS"], "w") as file:
+            file.write(f"{os.getppid()} {os.getpid()} {child.pid}\\n")
+        time.sleep(1000)
+        """,
+    )
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR)
+    launcher = subprocess.Popen(
+        [sys.executable, warm.__file__, "pre_hangs", str(tmp_path / "logs")],
+        env={**os.environ, "PIDS": str(fifo), "PYTHONPATH": str(tmp_path / "modules")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    guardian, server, child = map(int, os.read(reader, 100).split())
+    os.close(reader)
+    handles = [os.pidfd_open(pid) for pid in (guardian, server, child)]
+    target = {"guardian": guardian, "server": server}.get(victim, launcher.pid)
+    os.kill(target, signal.SIGINT if victim == "interrupt" else signal.SIGKILL)
+    said = launcher.communicate(timeout=30)[1]
+    for handle in handles:
+        assert select.select([handle], [], [], 20)[0]
+        os.close(handle)
+    if victim == "server":
+        assert "the import of 'pre_hangs' ended the fork server: SIGKILL" in said
+    if victim == "interrupt":
+        assert "SignalException" in said
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_deaths_at_random_moments_are_told_truly(tmp_path: Path, seed: int) -> None:
+    moments = random.Random(seed)
+    with ForkServer() as server:
+        for _ in range(6):
+            pauses = {rank: (moments.choice([0, 0, 0.001, 0.01]),) for rank in range(4)}
+            result = run(tmp_path, warm.die_of_sigkill, pauses, fork_server=server)
+            assert result.failures
+            ends = {**result.failures, **result.stopped}
+            assert {end.exitcode for end in ends.values()} <= {-9, -15}
+            assert all(failure.exitcode == -9 for failure in result.failures.values())
+
+
+@pytest.mark.parametrize(
+    ("wishes", "method", "said"),
+    [
+        ({"preload": "json"}, "forkserver", r"give a list of module names, \['json'\]"),
+        ({"preload": ["no-name"]}, "forkserver", "'no-name' is no module's name"),
+        ({"preload": ["json"]}, "spawn", 'give start_method="forkserver"'),
+        ({"preload": ["json"]}, "fork", 'give start_method="forkserver"'),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    tmp_path: Path, wishes: dict[str, Any], method: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        start_processes(
+            "w", abs, {0: (1,)}, {0: {}}, DefaultLogsSpecs(str(tmp_path)),
+            start_method=method, supervision=Supervision(**wishes),
+        )  # fmt: skip
