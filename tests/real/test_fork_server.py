@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from procession._os import proc
 from procession.errors import PreloadError, UsageError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
@@ -72,6 +73,11 @@ def values(tmp: Path, fn: Any, args: dict[int, Any], **wishes: Any) -> dict[int,
     return result.return_values
 
 
+def is_alive(pid: int) -> bool:
+    facts = proc.stat(pid)
+    return facts is not None and facts.alive
+
+
 COUNTS = """
     import os
     with open(os.environ["IMPORTS"], "a") as file:
@@ -126,7 +132,7 @@ def test_a_server_outlives_a_gang_that_fails_and_what_that_leaves(
             tmp_path, warm.leave_a_daemon_and_fail, {0: (str(pids),), 1: ("",)}, fork_server=server
         )
         assert {rank: failure.exitcode for rank, failure in failed.failures.items()} == {0: 9}
-        assert not Path(f"/proc/{pids.read_text()}").exists()
+        assert not is_alive(int(pids.read_text()))
         assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
     assert len(imports.read_text().splitlines()) == 1
 

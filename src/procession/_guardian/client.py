@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from procession._guardian.channel import Channel
 from procession._guardian.sweep import send
@@ -39,7 +39,7 @@ class Guardian:
         self.pid = pid
         self.run_id = run_id
         self.channel = Channel(sock)
-        self._server = 0  # pid of the fork server
+        self._wards: set[int] = set()  # pids: the fork server, and dead workers that it is to reap
         self._closed = False
 
     def start(
@@ -87,6 +87,8 @@ class Guardian:
 
     def ask(self, *message: object) -> None:
         """Send a message that carries no fds."""
+        if message[0] == "reap":
+            self._wards.add(cast("int", message[1]))
         self.channel.send(message)
         self._drain()
 
@@ -104,7 +106,7 @@ class Guardian:
         messages = [message for message, _ in self.channel.receive()]
         for message in messages:
             if message[0] == "server":
-                self._server = message[2].get("pid", self._server)
+                self._wards |= {message[2]["pid"]} if "pid" in message[2] else set()
         return messages
 
     def close(self) -> None:
@@ -124,14 +126,15 @@ class Guardian:
             reap(self.pid)
         else:
             _wait_for(self.pid)
-        self._bury_server()
+        self._bury_wards()
 
-    def _bury_server(self) -> None:
-        """Reap a fork server that has fallen to us, a subreaper, from a guardian that was killed."""
-        facts = stat(self._server) if self._server else None
-        if facts is not None and facts.parent == os.getpid():
-            send(self._server, signal.SIGKILL)
-            _wait_for(self._server)
+    def _bury_wards(self) -> None:
+        """Reap what has fallen to us, a subreaper, from a guardian that was killed."""
+        for pid in self._wards:
+            facts = stat(pid)
+            if facts is not None and facts.parent == os.getpid():
+                send(pid, signal.SIGKILL)
+                _wait_for(pid)
 
     def _drain(self) -> None:
         """Wait until the guardian has taken everything; it never blocks on us, so it will.
