@@ -1,4 +1,4 @@
-"""The one place that imports torch: its worker server, and a program that counts devices with it.
+"""The one place that imports torch: its worker server, its stores, and a program that counts devices with it.
 
     python .../_torch.py KIND
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 _NO_TORCH = 3
 _NO_SUCH_KIND = 4
@@ -66,6 +67,31 @@ def worker_server(socket_path: str) -> Iterator[None]:
         yield
     finally:
         server.shutdown()
+
+
+def tcp_store(
+    host: str, port: int, timeout: float, *, is_master: bool, world_size: int | None
+) -> Any:
+    """Make a ``TCPStore``; several in one process may share a port.
+
+    Raises:
+        ImportError: torch is not installed.
+        RuntimeError: It cannot be reached or started.
+    """
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    return TCPStore(
+        host, port, world_size, is_master, timedelta(seconds=timeout), multi_tenant=True
+    )
+
+
+def prefix_store(prefix: str, store: Any) -> Any:
+    """Make a ``PrefixStore``."""
+    from torch.distributed import PrefixStore
+
+    return PrefixStore(prefix, store)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,13 @@
     │   └── PreloadError                 2  a module that was to be imported ahead cannot be
     ├── StartError             71  the operating system would not start a worker
     ├── NotPicklableError       2  a function, argument or result that cannot go to another process
-    └── GuardianLostError      71  the process that starts and reaps the workers is gone
+    ├── GuardianLostError      71  the process that starts and reaps the workers is gone
+    └── RendezvousError        69  the hosts of a run could not come together
+        ├── RendezvousClosedError          69  the run is over: nobody can join it any more
+        ├── RendezvousConnectionError      69  the store at which hosts meet cannot be reached
+        ├── RendezvousStateError           69  what the store holds makes no sense
+        ├── RendezvousTimeoutError         75  not enough hosts came in time
+        └── RendezvousGracefulExitError     0  this host is not needed; not a failure
 
 A worker's failure is not one of these: it is ``procession.multiprocessing.errors.ChildFailedError``,
 and the command ends with the worker's own status.
@@ -25,6 +31,12 @@ __all__ = [
     "ProcessionError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
+    "RendezvousClosedError",
+    "RendezvousConnectionError",
+    "RendezvousError",
+    "RendezvousGracefulExitError",
+    "RendezvousStateError",
+    "RendezvousTimeoutError",
     "StartError",
     "UsageError",
 ]
@@ -76,3 +88,33 @@ class GuardianLostError(ProcessionError):
     """The guardian ended while workers ran; they have been killed and reaped by the launcher."""
 
     exit_code: ClassVar[int] = 71
+
+
+class RendezvousError(ProcessionError):
+    """The hosts of a run could not come together; the base of torch's errors of that kind."""
+
+    exit_code: ClassVar[int] = 69
+
+
+class RendezvousClosedError(RendezvousError):
+    """The run is over: nobody can join it any more."""
+
+
+class RendezvousConnectionError(RendezvousError):
+    """The store at which hosts meet cannot be reached."""
+
+
+class RendezvousStateError(RendezvousError):
+    """What the store holds makes no sense."""
+
+
+class RendezvousTimeoutError(RendezvousError):
+    """Not enough hosts came in time; trying again may help."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class RendezvousGracefulExitError(RendezvousError):
+    """This host is not needed and leaves; not a failure, only a way out of the stack."""
+
+    exit_code: ClassVar[int] = 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession.cli.ports import candidates, free_port, is_free
+from procession._os.ports import candidates, free_port, is_free
 
 
 @given(st.integers(1, 65535), st.integers(0, 65535), st.binary(min_size=2, max_size=40))

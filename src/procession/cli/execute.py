@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from procession._loop.gate import SignalGate
+from procession._os.ports import free_port
 from procession._report.words import exit_name, ranks_text
-from procession.cli.ports import free_port
 from procession.cli.record import Record
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.say import say, whisper, write
