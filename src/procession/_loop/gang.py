@@ -258,8 +258,8 @@ class Gang:
         _, rank, pid, exitcode, core_dumped, ns = message
         worker = self.workers[rank]
         worker.exitcode, worker.core_dumped, worker.died_ns = exitcode, core_dumped, ns
-        worker.death_order = len(self.workers) - len(self.living())
         self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
+        worker.death_order = len(self.workers) - self._state.living
         self._guardian.ask("reap", pid)
 
     def _heard_server(self, message: Message) -> None:

@@ -12,7 +12,8 @@ def programs(binary: str, env: dict[str, str]) -> list[str]:
     """Return the paths where ``binary`` may be, by the ``PATH`` of the worker's environment."""
     if os.sep in binary:
         return [binary]
-    return [os.path.join(directory, binary) for directory in os.get_exec_path(env)]
+    path = env.get("PATH", os.defpath)
+    return [os.path.join(directory, binary) for directory in path.split(os.pathsep)]
 
 
 def refuse_unspeakable(argv: list[str], env: dict[str, str]) -> None:
@@ -25,14 +26,14 @@ def refuse_unspeakable(argv: list[str], env: dict[str, str]) -> None:
     """
     if not argv[0]:
         raise FileNotFoundError(errno.ENOENT, "no program is named by an empty string", argv[0])
-    for text in (*argv, *env, *env.values()):
-        os.fsencode(text)  # a lone surrogate: UnicodeEncodeError, a ValueError
-        if "\0" in text:
-            raise ValueError(
-                f"embedded null byte in {text!r}: arguments and environment cannot hold one"
-            )
-    for name in env:
-        if not name or "=" in name:
-            raise ValueError(
-                f"illegal environment variable name {name!r}: it is empty or holds '='"
-            )
+    texts = (*argv, *env, *env.values())
+    whole = "".join(texts)
+    os.fsencode(whole)  # a lone surrogate: UnicodeEncodeError, a ValueError
+    if "\0" in whole:
+        text = next(text for text in texts if "\0" in text)
+        raise ValueError(
+            f"embedded null byte in {text!r}: arguments and environment cannot hold one"
+        )
+    if "" in env or "=" in "".join(env):
+        name = next(name for name in env if not name or "=" in name)
+        raise ValueError(f"illegal environment variable name {name!r}: it is empty or holds '='")

@@ -66,7 +66,7 @@ class SubprocessHandler:
         with ExitStack() as on_failure:
             self._stdout = on_failure.enter_context(_open_log(stdout)) if stdout else None
             self._stderr = on_failure.enter_context(_open_log(stderr)) if stderr else None
-            self.proc: _Process = self._popen(argv, os.environ | env)
+            self.proc: _Process = self._popen(argv, env)
             self._files = on_failure.pop_all()
 
     def _popen(self, args: tuple[str, ...], env: dict[str, str]) -> _Process:
@@ -74,7 +74,11 @@ class SubprocessHandler:
         from subprocess import Popen
 
         return Popen(
-            args, env=env, stdout=self._stdout, stderr=self._stderr, start_new_session=True
+            args,
+            env=os.environ | env,
+            stdout=self._stdout,
+            stderr=self._stderr,
+            start_new_session=True,
         )
 
     def close(self, death_sig: Signals | None = None) -> None:
