@@ -304,16 +304,18 @@ def test_environment_cwd_and_umask_are_the_callers_at_start(
     assert first == f"yes {tmp_path} 0027 {soft} {os.nice(0)}"
 
 
-def test_a_worker_has_nothing_open_but_its_streams(tmp_path: Path) -> None:
+def test_a_worker_has_nothing_open_but_its_streams_and_the_lock(tmp_path: Path) -> None:
     leak = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(leak, True)
     try:
-        result = launch(tmp_path, "ls", "/proc/self/fd", nprocs=1).wait()
+        script = "echo $PROCESSION_RUN_ID; readlink /proc/self/fd/3; exec ls /proc/self/fd"
+        result = launch(tmp_path, "sh", "-c", script, nprocs=1).wait()
     finally:
         os.close(leak)
     assert result is not None
-    # The fourth is ls reading the directory.
-    assert read(result.stdouts[0]).split() == ["0", "1", "2", "3"]
+    run_id, lock, fds = read(result.stdouts[0]).split("\n", 2)
+    assert lock == f"/memfd:procession-run-{run_id} (deleted)"
+    assert fds.split() == ["0", "1", "2", "3", "4"]  # the last is ls reading the directory
 
 
 def test_wait_and_start_work_in_another_thread(tmp_path: Path) -> None:

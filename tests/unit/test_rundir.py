@@ -36,7 +36,7 @@ def claimed(directory: RunDirectory, run_id: str = "id") -> Path:
 
 
 def test_the_default(here: Path) -> None:
-    directory = RunDirectory(None)
+    directory = RunDirectory(None, "4f2a")
     run = claimed(directory)
     assert run.parent == here / "procession-runs"
     assert run.name.startswith("id_")
@@ -44,6 +44,7 @@ def test_the_default(here: Path) -> None:
     assert json.loads((run / "report.json").read_text()) == {
         "state": "running",
         "pid": os.getpid(),
+        "procession_run_id": "4f2a",
     }
     assert (here / "procession-runs" / ".gitignore").read_text() == "*\n"
     directory.close()

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from procession.cli.command import Command
-from procession.cli.execute import random_id, restart_line, stopping_line
+from procession.cli.execute import restart_line, stopping_line
 from procession.cli.exits import exit_status
 from procession.cli.record import Record, message, origin
+from procession.cli.runid import random_id
 from procession.cli.starting import start_error
 from procession.errors import (
     GuardianLostError,

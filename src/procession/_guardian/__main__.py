@@ -1,4 +1,4 @@
-"""The exec'd guardian, with its channel as fd 3.
+"""The exec'd guardian, with its channel as fd 3 and the run's lock as fd 4.
 
 ``python -I -S …/_guardian/__main__.py LAUNCHER RUN_ID``: LAUNCHER is a pid; RUN_ID is there for
 ``ps``.
@@ -19,8 +19,9 @@ from procession._guardian.starters import ProgramStarter  # noqa: E402
 from procession._guardian.warden import Warden  # noqa: E402
 from procession._os import lean  # noqa: E402
 from procession._os.kernel import set_subreaper  # noqa: E402
+from procession._os.runlock import handle_of  # noqa: E402
 
-CHANNEL_FD = 3
+CHANNEL_FD, LOCK_FD = 3, 4
 
 
 def main(launcher: int) -> None:
@@ -30,9 +31,11 @@ def main(launcher: int) -> None:
     ignored = lean.ignored_signals()
     lean.become_deaf()
     set_subreaper(True)
-    os.closerange(CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(LOCK_FD + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_inheritable(CHANNEL_FD, False)
-    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), ProgramStarter(ignored), launcher).run()
+    os.set_inheritable(LOCK_FD, False)
+    starter = ProgramStarter(ignored, handle_of(LOCK_FD))
+    Warden(Channel(lean.socket(fileno=CHANNEL_FD)), starter, launcher, LOCK_FD).run()
 
 
 if __name__ == "__main__":

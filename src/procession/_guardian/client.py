@@ -17,6 +17,7 @@ from procession._os import lean
 from procession._os.deaths import reap
 from procession._os.kernel import open_pidfd, set_subreaper
 from procession._os.proc import stat
+from procession._os.runlock import handle_of, make_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
-_CHANNEL_FD = 3  # where an exec'd guardian finds its channel
+_CHANNEL_FD, _LOCK_FD = 3, 4  # where an exec'd guardian finds its channel and the run's lock
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _PATIENCE_MS = 2000  # for a guardian to take what we say
 _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
@@ -35,10 +36,11 @@ _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itsel
 class Guardian:
     """A guardian as the launcher sees it. It guards one gang at a time and ends with ``close``."""
 
-    def __init__(self, pid: int, sock: lean.socket, run_id: str) -> None:
+    def __init__(self, pid: int, sock: lean.socket, run_id: str, lock: int) -> None:
         self.pid = pid
         self.run_id = run_id
         self.channel = Channel(sock)
+        self._lock = lock
         self._wards: set[int] = set()  # pids: the fork server, and dead workers that it is to reap
         self._closed = False
 
@@ -116,6 +118,7 @@ class Guardian:
         self._closed = True
         pidfd = open_pidfd(self.pid)
         self.channel.close()
+        os.close(self._lock)
         if pidfd is not None:
             if not _readable(pidfd, _FAREWELL_MS):
                 send(self.pid, signal.SIGCONT)
@@ -158,10 +161,8 @@ def spawn_guardian(run_id: str) -> Guardian:
     blocked until it ignores them by itself.
     """
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    ours, theirs = _socket_pair()
     with ExitStack() as always, ExitStack() as on_failure:
-        on_failure.callback(ours.close)
-        always.callback(theirs.close)
+        ours, theirs, lock = _ties(run_id, always, on_failure)
         quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         always.callback(os.close, quiet)
         pid = os.posix_spawn(
@@ -172,12 +173,13 @@ def spawn_guardian(run_id: str) -> Guardian:
                 (os.POSIX_SPAWN_DUP2, quiet, 0),
                 (os.POSIX_SPAWN_DUP2, quiet, 1),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL_FD),
+                (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
             ],
             setsid=True,
             setsigmask=_DEAF,
         )
         on_failure.pop_all()
-    return Guardian(pid, ours, run_id)
+    return Guardian(pid, ours, run_id, lock)
 
 
 def fork_guardian(run_id: str, work: Work) -> Guardian:
@@ -187,21 +189,22 @@ def fork_guardian(run_id: str, work: Work) -> Guardian:
         run_id: The run's id, by which its processes are known.
         work: What a worker runs; it may be a closure, since nothing of it is pickled.
     """
-    ours, theirs = _socket_pair()
     launcher = os.getpid()
-    with warnings.catch_warnings():
-        # Python >= 3.12 warns of forking beside threads. The child runs system calls only, and the
-        # workers are what the caller asked for by start_method="fork".
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _be_nanny(theirs, work, launcher)
-    theirs.close()
-    return Guardian(pid, ours, run_id)
+    with ExitStack() as always, ExitStack() as on_failure:
+        ours, theirs, lock = _ties(run_id, always, on_failure)
+        with warnings.catch_warnings():
+            # Python >= 3.12 warns of forking beside threads. The child runs system calls only, and
+            # the workers are what the caller asked for by start_method="fork".
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _be_nanny(theirs, lock, work, launcher)
+        on_failure.pop_all()
+    return Guardian(pid, ours, run_id, lock)
 
 
-def _be_nanny(sock: lean.socket, work: Work, launcher: int) -> NoReturn:
+def _be_nanny(sock: lean.socket, lock: int, work: Work, launcher: int) -> NoReturn:
     # A copy of a process that may have threads: their locks may be held for ever. Only system calls
     # and our own code from here on; no logging, no import that has not happened, no collector that
     # would run the caller's finalizers.
@@ -216,24 +219,37 @@ def _be_nanny(sock: lean.socket, work: Work, launcher: int) -> NoReturn:
         ignored = lean.ignored_signals()
         lean.become_deaf()
         set_subreaper(True)
-        Warden(Channel(sock), ForkStarter(ignored, work, placed=3), launcher).run()
+        starter = ForkStarter(ignored, handle_of(lock), work)
+        Warden(Channel(sock), starter, launcher, lock).run()
     finally:
         os._exit(0)
 
 
-def _socket_pair() -> tuple[lean.socket, lean.socket]:
-    """Return the two ends of a channel, above the numbers that workers' streams are copied from.
+def _ties(
+    run_id: str, always: ExitStack, on_failure: ExitStack
+) -> tuple[lean.socket, lean.socket, int]:
+    """Return what ties launcher and guardian: the two ends of a channel, and the run's lock.
 
-    A caller with a closed stdin would otherwise find our end there, and hand it to its workers.
+    They lie above the numbers that workers' streams are copied from: a caller with a closed stdin
+    would otherwise find our end there, and hand it to its workers.
     """
-    ours, theirs = (_lifted(end) for end in lean.socketpair())
-    return ours, theirs
+    with ExitStack() as made:
+        first, second = lean.socketpair()
+        made.callback(first.close)
+        made.callback(second.close)
+        lock = make_lock(run_id)
+        made.callback(os.close, lock)
+        ours = lean.socket(fileno=_lifted(first.fileno()))
+        on_failure.callback(ours.close)
+        theirs = lean.socket(fileno=_lifted(second.fileno()))
+        always.callback(theirs.close)
+        lock = _lifted(lock)
+        on_failure.callback(os.close, lock)
+        return ours, theirs, lock
 
 
-def _lifted(end: lean.socket) -> lean.socket:
-    fd = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _CHANNEL_FD + 1)
-    end.close()
-    return lean.socket(fileno=fd)
+def _lifted(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOCK_FD + 1)
 
 
 def _readable(fd: int, milliseconds: int) -> bool:

@@ -14,7 +14,7 @@ import sys
 
 from procession._guardian.channel import Channel
 from procession._guardian.preload import PreloadFailure, preload
-from procession._guardian.starters import Order, close_all, place
+from procession._guardian.starters import LOCK_FD, Order, close_all, place, with_lock
 from procession._os import lean
 from procession._worker import reborn
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Become = Callable[[dict[str, Any]], None]
 
-CHANNEL_FD = 3
+CHANNEL_FD = 4  # behind the run's lock
 _MOST_AT_ONCE = 32  # orders a mother: the first of them wait at the gate for the last
 
 
@@ -134,14 +134,14 @@ class _Forker:
         os.read(gate, 1)  # nobody writes: the end of the file is the guardian's sign
         self._channel.close()  # as an object: its end would close what has its number by then
         close_all([*others, gate])
-        place(order.fds)
+        place(with_lock(order.fds, LOCK_FD))
         for fd, text in zip((1, 2), self._said, strict=True):
             _write(fd, text)
         before = dict(os.environ)
         os.environ.clear()
         os.environ.update(order.env)
         reborn.refresh(before)
-        return reborn.role(self._settings, order.argv, range(3, len(order.fds)))
+        return reborn.role(self._settings, order.argv, range(LOCK_FD + 1, len(order.fds) + 1))
 
     def _drain(self) -> None:
         while self._channel.clogged and not self._channel.closed:

@@ -16,10 +16,12 @@ class KeptGuardian:
     """Makes a guardian when one is needed, and keeps it until ``close``.
 
     Args:
-        make: Makes one.
+        run_id: The id of what the gangs make up together.
+        make: Makes a guardian for such an id.
     """
 
-    def __init__(self, make: Callable[[], Guardian]) -> None:
+    def __init__(self, run_id: str, make: Callable[[str], Guardian]) -> None:
+        self.run_id = run_id
         self._make = make
         self._guardian: Guardian | None = None
         self._lent = False
@@ -33,7 +35,7 @@ class KeptGuardian:
             OSError: It cannot be started.
         """
         if self._guardian is None:
-            self._guardian, self._used = self._make(), False
+            self._guardian, self._used = self._make(self.run_id), False
         return self._guardian
 
     def lend(self) -> Guardian:

@@ -1,6 +1,6 @@
-"""The fork server's process: ``python [flags] …/_guardian/serve.py``, with its channel as fd 3.
+"""The fork server's process: ``python [flags] …/_guardian/serve.py``.
 
-``serve`` returns in the workers that it forks, and in them alone. They then are what they were asked
+The run's lock is its fd 3, as any worker's, and its channel fd 4. ``serve`` returns in the workers that it forks, and in them alone. They then are what they were asked
 to be from here, at the top of the real ``__main__``, so that the interpreter itself ends a script.
 """
 

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
             """Take note that no further worker will be started."""
 
 
+LOCK_FD = 3  # where a worker has the run's lock, behind stdin, stdout and stderr
+
+
 class Order:
-    """What to start: fd ``i`` of the worker is a copy of ``fds[i]``."""
+    """What to start. ``fds`` are the worker's 0, 1, 2 and those behind ``LOCK_FD``, in order."""
 
     __slots__ = ("argv", "env", "fds", "programs", "rank")
 
@@ -48,20 +51,27 @@ class Order:
 class ProgramStarter:
     """Starts programs by posix_spawn: vfork-quick, free of races, and exec's errno comes back."""
 
-    def __init__(self, ignored: Iterable[int]) -> None:
-        """Args: ignored: signals that workers go on ignoring, as the launcher found them."""
+    def __init__(self, ignored: Iterable[int], lock: int) -> None:
+        """Store what all workers have in common.
+
+        Args:
+            ignored: Signals that workers go on ignoring, as the launcher found them.
+            lock: The run's, which a worker inherits as ``LOCK_FD``.
+        """
+        self._lock = lock
         deaf = (lean.SIGHUP, lean.SIGINT, lean.SIGQUIT, lean.SIGTERM, *lean.IGNORED_BY_PYTHON)
         self._defaults = tuple(set(deaf) - set(ignored))
 
     def start(self, order: Order, private: Iterable[int]) -> int:  # noqa: ARG002 - all are CLOEXEC
         """Exec the first of ``order.programs`` that is there, in a session of its own."""
-        fds = lift(order.fds)
+        given = with_lock(order.fds, self._lock)
+        fds = lift(given)
         try:
             return self._spawn_first(
                 order, [(os.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(fds)]
             )
         finally:
-            close_all(set(fds) - set(order.fds))
+            close_all(set(fds) - set(given))
 
     def seal(self, private: Iterable[int]) -> None:
         """Nothing to do: an exec'd guardian holds nothing of the caller's."""
@@ -92,19 +102,18 @@ class ProgramStarter:
 class ForkStarter:
     """Starts functions by forking this process."""
 
-    def __init__(self, ignored: Iterable[int], work: Work, placed: int | None = None) -> None:
+    def __init__(self, ignored: Iterable[int], lock: int, work: Work) -> None:
         """Store what the forked worker does.
 
         Args:
             ignored: Signals that workers go on ignoring.
+            lock: The run's, which a worker inherits.
             work: Gets the rank and the fds beyond 0, 1 and 2, runs the function, and returns the
                 exit status.
-            placed: How many fds get the number of their place in the order; None for all. A copy
-                of the caller must not lose one of the caller's fds to a number of ours.
         """
         self._ignored = frozenset(ignored)
+        self._lock = lock
         self._work = work
-        self._placed = placed
 
     def start(self, order: Order, private: Iterable[int]) -> int:
         """Fork; the child takes its session, fds, signals and environment, and runs the work."""
@@ -124,7 +133,7 @@ class ForkStarter:
         quiet = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(quiet, standard)
-        keep = {0, 1, 2, *private}
+        keep = {0, 1, 2, self._lock, *private}
         close_all(fd for fd in open_fds() if fd not in keep)
 
     def _be_worker(self, order: Order, private: Iterable[int]) -> NoReturn:
@@ -132,17 +141,28 @@ class ForkStarter:
         try:
             os.setsid()
             close_all(private)
-            placed = order.fds[: self._placed]
-            place(placed)
+            beyond = self._place(order.fds)
             lean.restore_defaults(self._ignored)
             lean.unblock_all()
             os.environ.clear()
             os.environ.update(order.env)
-            status = self._work(order.rank, [*range(len(placed)), *order.fds[len(placed) :]][3:])
+            status = self._work(order.rank, beyond)
         except BaseException:  # noqa: BLE001 - a forked child must never return into the guardian's loop
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
+
+    def _place(self, fds: Sequence[int]) -> Sequence[int]:
+        """Put the fds where the worker looks for them; return those that only its work knows of."""
+        # All others keep their numbers: a copy of the caller must not lose one of the caller's fds.
+        place(fds[:LOCK_FD])
+        os.set_inheritable(self._lock, True)
+        return fds[LOCK_FD:]
+
+
+def with_lock(fds: Sequence[int], lock: int) -> list[int]:
+    """Put the run's lock among a worker's fds, behind the three standard ones. Pure."""
+    return [*fds[:LOCK_FD], lock, *fds[LOCK_FD:]]
 
 
 def lift(fds: Sequence[int]) -> list[int]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 
-from procession._os.lean import SIGCONT, SIGKILL
-from procession._os.proc import descendants, living, variable
+from procession._os.kernel import open_pidfd
+from procession._os.lean import SIGCONT, SIGKILL, send_by_pidfd
+from procession._os.proc import descendants, living, stat, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from procession._os.proc import Stat
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 # a setuid child of another user cannot be signalled at all. Neither is waited for beyond this.
 PATIENCE = 2.0  # seconds without any change among the survivors
 _PAUSE = 0.02  # seconds between looks where no child's death wakes us earlier
+_LOOK = 0.05  # the same, where all of /proc is to be looked through
 
 
 def sweep(
@@ -30,16 +33,33 @@ def sweep(
     leaders: Collection[int] = (),
     kept: frozenset[int] = frozenset(),
 ) -> tuple[Remains, Remains]:
-    """Kill the descendants of ``root``, round after round, until none lives or none changes.
+    """Kill the descendants of ``root``, as ``end_all`` does.
+
+    Args:
+        root: A subreaper, so that whatever is orphaned meanwhile stays below it.
+        settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
+        leaders: The workers.
+        kept: Descendants that are to live on; theirs are not.
+    """
+    return end_all(
+        lambda: living(set(descendants([root])) - kept), lambda _: settle(_PAUSE), leaders
+    )
+
+
+def end_all(
+    find: Callable[[], dict[int, Stat]],
+    settle: Callable[[Iterable[int]], None],
+    leaders: Collection[int] = (),
+) -> tuple[Remains, Remains]:
+    """Kill what is found, round after round, until nothing lives or nothing changes.
 
     A round kills all that it sees, so a process that forks faster than one round can look is met
     again in the next, together with its children.
 
     Args:
-        root: A subreaper, so that whatever is orphaned meanwhile stays below it.
-        settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
+        find: Returns what is to be ended and lives.
+        settle: Waits for a moment for the deaths of these pids, and reaps what is ours to reap.
         leaders: The workers, which need no description: they are killed as the others.
-        kept: Descendants that are to live on; theirs are not.
 
     Returns:
         ``(killed, stuck)``: every process that was killed, and those that live on.
@@ -47,18 +67,18 @@ def sweep(
     killed: dict[int, Left] = {}
     survivors: frozenset[int] = frozenset()
     deadline = time.monotonic() + PATIENCE
-    while found := living(set(descendants([root])) - kept):
+    while found := find():
         if survivors != found.keys():
             survivors, deadline = frozenset(found), time.monotonic() + PATIENCE
         elif time.monotonic() > deadline:
             break
         killed.update({left[0]: left for left in _kill_all(found, leaders)})
-        settle(_PAUSE)
+        settle(found)
     return [left for pid, left in killed.items() if pid not in found], describe(found, leaders)
 
 
 def _kill_all(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
-    return [left for left in describe(found, leaders) if send(left[0], SIGKILL)]
+    return [left for left in describe(found, leaders) if _kill(left[0], found[left[0]])]
 
 
 def describe(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
@@ -71,6 +91,43 @@ def describe(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
 def _mark(pid: int, stat: Stat, leaders: Collection[int]) -> str:
     known = pid in leaders or stat.session in leaders
     return "" if known else variable(pid, "TORCHELASTIC_ERROR_FILE")
+
+
+def _kill(pid: int, facts: Stat) -> bool:
+    """Kill the process that ``facts`` were read of: a pid may have been given to another since.
+
+    A child's pid stays its own until this process, its parent, has reaped it.
+    """
+    if facts.parent == os.getpid():
+        return send(pid, SIGKILL)
+    pidfd = open_pidfd(pid)  # from here on it is one process, whatever becomes of the number
+    try:
+        now = stat(pid)
+        return now is not None and now.started == facts.started and _send_by(pidfd, pid)
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def _send_by(pidfd: int | None, pid: int) -> bool:
+    if pidfd is None:
+        return send(pid, SIGKILL)
+    try:
+        send_by_pidfd(pidfd, SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def wait_for_any(pids: Iterable[int]) -> None:
+    """Wait until one of ``pids`` has ended, for a moment only: some may have no pidfd."""
+    poller = select.poll()
+    fds = [fd for fd in map(open_pidfd, pids) if fd is not None]
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    poller.poll(_LOOK * 1000)
+    for fd in fds:
+        os.close(fd)
 
 
 def send(pid: int, signum: int) -> bool:

@@ -34,7 +34,7 @@ _GLANCE = 1.0  # seconds between looks at the parent's pid, where there are no p
 class Warden:
     """Guards one gang at a time on behalf of the launcher at the other end of ``channel``."""
 
-    def __init__(self, channel: Channel, starter: Starter, launcher: int) -> None:
+    def __init__(self, channel: Channel, starter: Starter, launcher: int, lock: int) -> None:
         """Store what to serve.
 
         Args:
@@ -42,8 +42,10 @@ class Warden:
             starter: Starts workers.
             launcher: Its pid. The socket alone does not tell of its end: whatever the launcher has
                 forked since holds a copy of its end of it.
+            lock: The run's, open for writing: held for as long as this process lives.
         """
         self._channel = channel
+        self._lock = lock
         self._launcher = launcher
         self._launcher_end = open_pidfd(launcher)
         self._starter = starter
@@ -65,7 +67,7 @@ class Warden:
             sweep(os.getpid(), self._settle)
 
     def _private(self) -> list[int]:
-        own = [self._channel.fileno(), *self._wakeup, *self._watch.fds()]
+        own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
         return own if self._launcher_end is None else [*own, self._launcher_end]
 
     def _wait(self, seconds: float | None) -> None:

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from typing import TYPE_CHECKING
 
-from procession._guardian.sweep import PATIENCE, describe, send
+from procession._guardian.sweep import end_all, wait_for_any
 from procession._os import proc
 from procession._os.deaths import peek, reap
-from procession._os.kernel import open_pidfd
+from procession._os.members import members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from procession._guardian.sweep import Left, Remains
+    from procession._guardian.sweep import Remains
     from procession._loop.worker import Worker
 
 _SIGKILL = 9
-_ROUND = 0.05  # seconds between rounds where no pidfd tells of a death
 
 
 class Estate:
-    """How to tell what a gang owns among the children of the launcher, which is the user's process.
+    """How to tell what a gang owns: by what it inherited, and among the children of the launcher.
 
     Args:
-        run_id: The run's id, as it stands in the workers' environment.
+        run_id: The run's id, as its lock and the workers' environment name it.
         exclusive: The launcher has no children but the gang's (the command); else its own children
             are told apart: those it had before, and those of its own session, which no descendant
             of a worker can have entered (setsid(2) only makes new ones).
     """
 
     def __init__(self, run_id: str, *, exclusive: bool) -> None:
-        self._mark = f"PROCESSION_RUN_ID={run_id}".encode()
+        self._run_id = run_id
         self._exclusive = exclusive
         self._before = frozenset(proc.children(os.getpid()))
 
@@ -42,7 +40,7 @@ class Estate:
         me = os.getpid()
         adopted = proc.living(set(proc.children(me)) - self._before)
         ours = [pid for pid, stat in adopted.items() if self._is_ours(pid, stat, leaders)]
-        roots = {*leaders, *ours, *proc.bearers(self._mark)} - {me}
+        roots = {*leaders, *ours, *members(self._run_id).pids} - {me}
         return proc.living({*roots, *proc.descendants(roots)})
 
     def _is_ours(self, pid: int, stat: proc.Stat, leaders: set[int]) -> bool:
@@ -63,27 +61,15 @@ def take_over(workers: Sequence[Worker], estate: Estate) -> tuple[Remains, Remai
         ``(killed, stuck)``: what was killed beside the workers, and what could not die.
     """
     leaders = {worker.pid for worker in workers}
-    killed: dict[int, Left] = {}
-    deadline = time.monotonic() + PATIENCE
-    while (found := estate.find(leaders)) and time.monotonic() < deadline:
-        remains = describe(found, leaders)
-        killed.update({left[0]: left for left in remains if send(left[0], _SIGKILL)})
-        _wait_for_any(found)
-        _reap(found.keys() - leaders)
+
+    def settle(pids: Iterable[int]) -> None:
+        wait_for_any(pids)
+        _reap(set(pids) - leaders)
+
+    killed, stuck = end_all(lambda: estate.find(leaders), settle, leaders)
     for worker in workers:
         _note_end(worker)
-    ended = [left for pid, left in killed.items() if pid not in leaders and pid not in found]
-    return ended, describe(found, leaders)
-
-
-def _wait_for_any(pids: Iterable[int]) -> None:
-    poller = select.poll()
-    fds = [fd for fd in map(open_pidfd, pids) if fd is not None]
-    for fd in fds:
-        poller.register(fd, select.POLLIN)
-    poller.poll(_ROUND * 1000)
-    for fd in fds:
-        os.close(fd)
+    return [left for left in killed if left[0] not in leaders], stuck
 
 
 def _reap(pids: Iterable[int]) -> None:

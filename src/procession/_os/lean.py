@@ -36,6 +36,7 @@ __all__ = [
     "block_all",
     "ignored_signals",
     "restore_defaults",
+    "send_by_pidfd",
     "settable_signals",
     "socket",
     "socketpair",
@@ -56,6 +57,16 @@ DEFAULT: int = _signal.SIG_DFL
 # The interpreter sets these two to SIG_IGN for itself at its start, so that they say nothing about
 # what the user asked for (Python/pylifecycle.c, init_signals).
 IGNORED_BY_PYTHON: tuple[int, ...] = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
+
+def send_by_pidfd(pidfd: int, signum: int) -> None:
+    """Send ``signum`` to the process of a pidfd (pidfd_send_signal(2)).
+
+    Raises:
+        ProcessLookupError: It has ended.
+        PermissionError: It belongs to somebody else.
+    """
+    _signal.pidfd_send_signal(pidfd, signum)
 
 
 def settable_signals() -> tuple[int, ...]:

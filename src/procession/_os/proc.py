@@ -16,16 +16,22 @@ _PF_EXITING = 0x4  # include/linux/sched.h: do_exit() has begun; the status is a
 
 
 class Stat:
-    """The part of /proc/<pid>/stat that supervision needs."""
+    """The part of /proc/<pid>/stat that supervision needs.
 
-    __slots__ = ("flags", "name", "parent", "session", "state")
+    ``started`` is in clock ticks since boot: with it a pid names one process for ever.
+    """
 
-    def __init__(self, name: str, state: str, parent: int, session: int, flags: int) -> None:
+    __slots__ = ("flags", "name", "parent", "session", "started", "state")
+
+    def __init__(
+        self, name: str, state: str, parent: int, session: int, flags: int, started: int
+    ) -> None:
         self.name = name
         self.state = state
         self.parent = parent
         self.session = session
         self.flags = flags
+        self.started = started
 
     @property
     def alive(self) -> bool:
@@ -40,7 +46,7 @@ class Stat:
 
 def stat(pid: int) -> Stat | None:
     """Return the facts of ``pid``, or None if there is no such process (or no /proc)."""
-    line = _read(f"/proc/{pid}/stat")
+    line = read(f"/proc/{pid}/stat")
     return parse_stat(line) if line else None
 
 
@@ -54,6 +60,7 @@ def parse_stat(line: bytes) -> Stat:
         parent=int(fields[1]),
         session=int(fields[3]),
         flags=int(fields[6]),
+        started=int(fields[19]),
     )
 
 
@@ -67,9 +74,9 @@ def children(pid: int) -> list[int]:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
-    lists = [_read(f"/proc/{pid}/task/{tid}/children") for tid in threads]
+    lists = [read(f"/proc/{pid}/task/{tid}/children") for tid in threads]
     if all(found is None for found in lists):
-        return [child for child, parent in _all_parents() if parent == pid]
+        return [child for child, facts in everybody().items() if facts.parent == pid]
     return [int(child) for found in lists if found for child in found.split()]
 
 
@@ -94,7 +101,7 @@ def living(pids: Iterable[int]) -> dict[int, Stat]:
 
 def catches(pid: int, signum: int) -> bool:
     """True if ``pid`` has a handler for ``signum`` (the SigCgt mask of /proc/<pid>/status)."""
-    for line in (_read(f"/proc/{pid}/status") or b"").splitlines():
+    for line in (read(f"/proc/{pid}/status") or b"").splitlines():
         if line.startswith(b"SigCgt:"):
             return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
     return False
@@ -103,17 +110,16 @@ def catches(pid: int, signum: int) -> bool:
 def variable(pid: int, name: str) -> str:
     """Return what ``name`` was in the environment with which ``pid`` began, "" if it was not set."""
     head = os.fsencode(f"{name}=")
-    for entry in (_read(f"/proc/{pid}/environ") or b"").split(b"\0"):
+    for entry in (read(f"/proc/{pid}/environ") or b"").split(b"\0"):
         if entry.startswith(head):
             return os.fsdecode(entry[len(head) :])
     return ""
 
 
-def bearers(mark: bytes) -> list[int]:
-    """Return the processes whose initial environment holds the entry ``mark`` (``NAME=value``)."""
-    return [
-        pid for pid in _all_pids() if mark in (_read(f"/proc/{pid}/environ") or b"").split(b"\0")
-    ]
+def everybody() -> dict[int, Stat]:
+    """Return the facts of every process."""
+    stats = ((pid, stat(pid)) for pid in _all_pids())
+    return {pid: facts for pid, facts in stats if facts is not None}
 
 
 def limited(name: bytes, soft: int) -> list[int]:
@@ -122,7 +128,7 @@ def limited(name: bytes, soft: int) -> list[int]:
     Those of other users cannot be looked into, and are not among them.
     """
     entry = b"%s %d " % (name.ljust(25), soft)
-    return [pid for pid in _all_pids() if entry in (_read(f"/proc/{pid}/limits") or b"")]
+    return [pid for pid in _all_pids() if entry in (read(f"/proc/{pid}/limits") or b"")]
 
 
 def _all_pids() -> list[int]:
@@ -132,12 +138,8 @@ def _all_pids() -> list[int]:
         return []
 
 
-def _all_parents() -> list[tuple[int, int]]:
-    stats = ((pid, stat(pid)) for pid in _all_pids())
-    return [(pid, facts.parent) for pid, facts in stats if facts is not None]
-
-
-def _read(path: str) -> bytes | None:
+def read(path: str) -> bytes | None:
+    """Return what a file of /proc holds, or None if there is no such file (any more)."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read()

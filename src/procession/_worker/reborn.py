@@ -66,7 +66,7 @@ def role(
     Args:
         settings: As of the server.
         argv: The command line that would have started the worker.
-        fds: Its fds beyond 0, 1 and 2.
+        fds: Its fds beyond 0, 1, 2 and the run's lock.
     """
     if "first" in settings:
         return lambda main: _be_script(main, settings["first"], list(argv))

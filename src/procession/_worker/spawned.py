@@ -1,6 +1,7 @@
 """The start of a spawned function worker: ``python [flags] …/_worker/spawned.py``.
 
-fd 3 is the payload, 4 the result pipe, 5 the resource tracker, 6… what arguments hand over.
+fd 3 is the run's lock, 4 the payload, 5 the result pipe, 6 the resource tracker, 7… what arguments
+hand over.
 """
 
 import os
@@ -13,11 +14,11 @@ def _main() -> None:
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]  # this file's directory, which only its name has put there
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    for fd in (3, 4, 5):
+    for fd in (4, 5, 6):
         os.set_inheritable(fd, False)
     from procession._worker.function import run_payload
 
-    run_payload(3, 4, 5)
+    run_payload(4, 5, 6)
 
 
 if __name__ == "__main__":

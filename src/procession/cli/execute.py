@@ -14,6 +14,7 @@ from procession._os.ports import free_port
 from procession._report.words import exit_name, ranks_text
 from procession.cli.record import Record
 from procession.cli.rundir import RunDirectory, prune
+from procession.cli.runid import random_id
 from procession.cli.say import say, whisper, write
 from procession.cli.specs import make_specs
 from procession.cli.starting import start_error
@@ -43,23 +44,30 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
     with ExitStack() as stack:
         stack.callback(gate.restore)
         gate.install(_numbers(plan.signals), _numbers(plan.forwarded))
-        directory = RunDirectory(plan.logs.directory)
+        mark = guardian.run_id if guardian else random_id()
+        directory = RunDirectory(plan.logs.directory, mark)
         stack.callback(directory.close)
-        _Run(plan, gate, directory, guardian).go()
+        _Run(plan, gate, directory, mark, guardian).go()
 
 
 class _Run:
     """One run: its attempts and their record."""
 
     def __init__(
-        self, plan: Plan, gate: SignalGate, directory: RunDirectory, guardian: KeptGuardian | None
+        self,
+        plan: Plan,
+        gate: SignalGate,
+        directory: RunDirectory,
+        mark: str,
+        guardian: KeptGuardian | None,
     ) -> None:
         self._plan = plan
         self._guardian = guardian
         self._exclusive = guardian is not None  # the command's own process
         self._gate = gate
         self._directory = directory
-        self._run_id = plan.run_id or random_id()
+        self._mark = mark  # unlike the run's name, nobody else's
+        self._run_id = plan.run_id or mark
         self._record = Record(plan.title, self._run_id)
         self._specs: LogsSpecs | None = None
 
@@ -132,6 +140,7 @@ class _Run:
             shutdown_timeout=self._plan.grace,
             signals_to_handle=self._plan.signals,
             forward_signals=self._plan.forwarded,
+            run_id=self._mark,
             exclusive=self._exclusive,
             guardian=self._guardian,
         )
@@ -184,15 +193,6 @@ def stopping_line(signum: signal.Signals, grace: float) -> str:
         return f"{signum.name}: the workers get SIGKILL"
     kill = "" if grace == math.inf else f", and SIGKILL after {grace:g} s"
     return f"{signum.name}: the workers get SIGTERM{kill}; a further signal kills them at once"
-
-
-def random_id() -> str:
-    """A random UUID (RFC 9562, version 4), as torchrun names a run that was given no name."""
-    value = bytearray(os.urandom(16))
-    value[6] = value[6] & 0x0F | 0x40
-    value[8] = value[8] & 0x3F | 0x80
-    text = value.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _short(path: str) -> str:

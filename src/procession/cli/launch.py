@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from procession._guardian.client import spawn_guardian
 from procession._guardian.kept import KeptGuardian
+from procession.cli.runid import random_id
 from procession.cli.say import let_go_of_lost_streams, say, write
 from procession.errors import ProcessionError
 
@@ -64,8 +65,7 @@ def _guardian_ahead(words: Sequence[str]) -> Iterator[KeptGuardian | None]:
     if _STARTS_NOTHING.intersection(words):
         yield None
         return
-    run_id = os.urandom(8).hex()
-    guardian = KeptGuardian(lambda: spawn_guardian(run_id))
+    guardian = KeptGuardian(random_id(), spawn_guardian)
     with suppress(OSError):  # the start of the first attempt will say it
         guardian.have()
     try:

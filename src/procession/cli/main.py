@@ -22,6 +22,10 @@ _COMMANDS = {
         "start copies of a script or program, one per rank, and look after them",
         "procession.cli.launch",
     ),
+    "reap": (
+        "end what a run left whose launcher and guardian were killed together",
+        "procession.cli.reap",
+    ),
 }
 _USAGE = 2  # exit status of a command line that cannot be
 

@@ -22,7 +22,7 @@ class LaunchParser(ArgumentParser):
     """
 
     def __init__(self, **kw: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **kw)
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kw)
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -102,7 +102,7 @@ class LaunchParser(ArgumentParser):
         return f"unknown option {name}. {hint} Options of the script go after SCRIPT."
 
 
-class _Formatter(RawDescriptionHelpFormatter):
+class HelpFormatter(RawDescriptionHelpFormatter):
     """Shows the dashed spelling of each option alone; the other is the same with underscores."""
 
     def __init__(self, prog: str, **kw: Any) -> None:

@@ -103,9 +103,14 @@ class Record:
         return {**times, **{key: report[key] for key in kept}}
 
 
-def running_document(pid: int) -> dict[str, Any]:
-    """What ``report.json`` holds until the end."""
-    return {"state": "running", "pid": pid}
+def running_document(pid: int, mark: str) -> dict[str, Any]:
+    """What ``report.json`` holds until the end.
+
+    Args:
+        pid: The launcher's.
+        mark: PROCESSION_RUN_ID, by which ``procession reap`` finds the run's processes.
+    """
+    return {"state": "running", "pid": pid, "procession_run_id": mark}
 
 
 def origin(error: BaseException | None) -> Origin:

@@ -39,17 +39,19 @@ def default_base() -> str:
 class RunDirectory:
     """The directory of one run, from before it is made."""
 
-    def __init__(self, asked: str | None) -> None:
+    def __init__(self, asked: str | None, mark: str = "") -> None:
         """Make the directory in which runs make theirs.
 
         Args:
             asked: That directory, ``os.devnull`` for none; None for ``procession-runs`` here, or
                 among temporary files where this directory cannot be written to.
+            mark: PROCESSION_RUN_ID of the run, for who looks for its processes.
 
         Raises:
             UsageError: It cannot be made or written to.
         """
         self.path: str | None = None
+        self._mark = mark
         self._lock: int | None = None
         self._made: list[str] = []
         self.base = self._default() if asked is None else self._asked(asked)
@@ -69,7 +71,7 @@ class RunDirectory:
         if self.path is None and (path := run_directory(destination)) is not None:
             self.path = path
             self._lock = _hold(path)
-            self.write_report(running_document(os.getpid()))
+            self.write_report(running_document(os.getpid(), self._mark))
 
     def link_latest(self) -> None:
         """Let ``latest`` beside the run's directory lead to it."""
@@ -227,7 +229,8 @@ def prune(base: str, keep: int) -> None:
     from shutil import rmtree
 
     for path in surplus(_finished_runs(base), keep - 1):
-        rmtree(path, ignore_errors=True)
+        if not _has_processes(path):
+            rmtree(path, ignore_errors=True)
 
 
 def _finished_runs(base: str) -> list[tuple[float, str]]:
@@ -266,6 +269,20 @@ def _is_over(path: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _has_processes(path: str) -> bool:
+    """Whether a run whose launcher has been killed goes on without it, and writes its logs here."""
+    try:
+        with open(os.path.join(path, REPORT), encoding="utf-8") as file:
+            report = json.load(file)
+    except (OSError, ValueError):
+        return False
+    if not isinstance(report, dict) or report.get("state") != "running":
+        return False
+    from procession._os.members import members
+
+    return bool(members(str(report.get("procession_run_id"))).pids)
 
 
 def _hold(path: str) -> int | None:

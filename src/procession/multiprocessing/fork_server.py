@@ -82,7 +82,7 @@ class ForkServer:
         self.preload = module_names(preload)
         run_id = os.urandom(8).hex()
         self._env = {**os.environ, **(env or {}), "PROCESSION_RUN_ID": run_id}
-        self.kept = KeptGuardian(lambda: spawn_guardian(run_id))
+        self.kept = KeptGuardian(run_id, spawn_guardian)
         self.order().give(self.kept.have())
 
     def __enter__(self) -> ForkServer:

@@ -20,7 +20,7 @@ __all__ = [
     "server_settings",
 ]
 
-FIRST_HANDED_OVER = 6  # the worker's fds: 0-2 std, 3 payload, 4 result, 5 resource tracker
+FIRST_HANDED_OVER = 7  # the worker's fds: 0-2 std, 3 lock, 4 payload, 5 result, 6 resource tracker
 _LENGTH = 8  # bytes, as in _worker/function.py
 
 

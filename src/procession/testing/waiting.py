@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from procession._os import proc
 from procession._os.inotify import IN_MODIFY, Inotify
 from procession._os.kernel import open_pidfd
+from procession._os.members import members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -141,12 +142,12 @@ def wait_for_text(path: str | os.PathLike[str], text: str, timeout: float = _PAT
 
 
 def bearers(run_id: str) -> list[int]:
-    """Return the living processes that a run has started, by ``PROCESSION_RUN_ID`` in their environment.
+    """Return the living processes that a run has started, by its lock or ``PROCESSION_RUN_ID``.
 
     Args:
         run_id: The run's id; every process on the host that can be looked into is.
     """
-    return list(proc.living(proc.bearers(f"PROCESSION_RUN_ID={run_id}".encode())))
+    return list(proc.living(members(run_id).pids))
 
 
 def describe(pid: int) -> str:

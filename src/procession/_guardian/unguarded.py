@@ -1,0 +1,59 @@
+"""Ending what is left of a run that nobody looks after: launcher and guardian were killed together."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from procession._guardian.sweep import end_all, wait_for_any
+from procession._os.members import Members, members
+from procession._os.proc import Stat, everybody
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from procession._guardian.sweep import Remains
+
+
+def end_run(run_id: str) -> tuple[Remains, Remains]:
+    """Kill every process of a run, round after round, until none lives or none changes.
+
+    Returns:
+        ``(killed, stuck)``: what was killed, and what could not die.
+    """
+    return end_all(lambda: remains(members(run_id)), wait_for_any)
+
+
+def remains(run: Members) -> dict[int, Stat]:
+    """Return what lives of a run; but not this process and those that it comes from.
+
+    Who asks from a shell that a worker has opened is of the run too.
+    """
+    all_stats = everybody()
+    spared = set(_ancestry(os.getpid(), all_stats))
+    found = family(run, all_stats)
+    return {pid: stat for pid, stat in found.items() if stat.alive and pid not in spared}
+
+
+def family(run: Members, all_stats: Mapping[int, Stat]) -> dict[int, Stat]:
+    """Return a run's members, their descendants, and the sessions of those that hold its lock. Pure.
+
+    A session with a holder of the lock was begun in the run, since workers are born into sessions of
+    their own. One with a mere bearer of the environment may be anybody's who has copied a variable.
+    """
+    sessions = {all_stats[pid].session for pid in run.holders if pid in all_stats}
+    roots = {pid for pid, stat in all_stats.items() if pid in run.pids or stat.session in sessions}
+    return {pid: stat for pid, stat in all_stats.items() if _comes_from(pid, roots, all_stats)}
+
+
+def _comes_from(pid: int, roots: set[int], all_stats: Mapping[int, Stat]) -> bool:
+    return not roots.isdisjoint(_ancestry(pid, all_stats))
+
+
+def _ancestry(pid: int, all_stats: Mapping[int, Stat]) -> Iterable[int]:
+    """The pid, its parent's, and so on."""
+    seen: set[int] = set()
+    while pid in all_stats and pid not in seen:
+        seen.add(pid)
+        yield pid
+        pid = all_stats[pid].parent
