@@ -1,0 +1,42 @@
+"""The stop: who gets SIGTERM, who gets none, and that nobody loses it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
+
+
+def fail_or_wait(rank: int) -> None:
+    if rank == 0:
+        os._exit(3)
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_signal_right_after_a_fork_is_not_lost(tmp_path: Path, method: str) -> None:
+    """The guardian ignores SIGTERM, and so does a fork of it until it has set its own dispositions.
+
+    Rank 0 has failed when the others are being started: they get SIGTERM as soon as they are there.
+    """
+    ranks = range(3)
+    for number in range(20):
+        context = start_processes(
+            name="f",
+            entrypoint=fail_or_wait,
+            args={rank: (rank,) for rank in ranks},
+            envs={rank: {} for rank in ranks},
+            logs_specs=DefaultLogsSpecs(str(tmp_path / str(number)), redirects=Std.ALL),
+            start_method=method,
+            supervision=Supervision(shutdown_timeout=5),
+        )
+        result = context.wait()
+        assert result is not None
+        assert {rank: stopped.exitcode for rank, stopped in result.stopped.items()} == {
+            1: -15,
+            2: -15,
+        }
