@@ -28,7 +28,7 @@ def append(path, data):
 def say(text):
     os.write(3, text.encode() + b"\\n")
 """
-LINES = b"".join(b"line %d\n" % n for n in range(40_000))  # more than a pipe holds, several times
+LINES = b"".join(b"line %d\n" % n for n in range(150_000))  # more than a pipe holds, several times
 
 
 class Child:
@@ -107,7 +107,7 @@ def prefixed(data: bytes, prefix: bytes = b"[t0]:") -> bytes:
 
 
 BLOCKED = """
-append(path, b"".join(b"line %d\\n" % n for n in range(40_000)))
+append(path, b"".join(b"line %d\\n" % n for n in range(150_000)))
 log = TailLog("t", {0: path}, sys.stdout).start()
 sys.stdin.readline()
 append(path, b"and more\\n")
@@ -178,7 +178,7 @@ class TestBlocked:
         _, writer = pipe
         code = """
 tail.SINK_PATIENCE = 1.0
-append(path, b"x" * 1_000_000 + b"\\n")
+append(path, b"x" * 3_000_000 + b"\\n")
 logs = [TailLog("t", {0: path}, sys.stdout), TailLog("t", {0: other}, sys.stderr)]
 for log in logs: log.start()
 sys.stdin.readline()
@@ -281,6 +281,26 @@ class TestPipe:
             torn = b"" if packet.endswith(b"\n") else packet[packet.rfind(b"\n") + 1 :]
             assert not torn or within or len(packet) == select.PIPE_BUF
             within = within + len(packet) if b"\n" not in packet else len(torn)
+        assert child.end() == 0
+
+    def test_lines_of_another_writer_stay_whole_beside_long_writes(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        reader, writer = pipe
+        code = """
+append(path, b"".join(b"line %d\\n" % n for n in range(150_000)))
+log = TailLog("t", {0: path}, sys.stdout).start()
+for n in range(3000):
+    os.write(1, b"other %d\\n" % n)
+log.stop()
+"""
+        child = start(code, folder, writer)
+        os.close(writer)
+        lines = read_all(reader).splitlines(keepends=True)
+
+        others = [line for line in lines if line.startswith(b"other")]
+        assert others == [b"other %d\n" % n for n in range(3000)]
+        assert b"".join(line for line in lines if line not in set(others)) == prefixed(LINES)
         assert child.end() == 0
 
     @pytest.mark.parametrize("blocking", [True, False])

@@ -23,7 +23,10 @@ def play(sink: Sink, steps: list[tuple[int, str | None]]) -> None:
     streams = [LineAssembler(f"<{n}>".encode()) for n in range(3)]
     for n, block in steps:
         owner = streams[n]
-        sink.put(owner, owner.flush() if block is None else owner.feed(block.encode()))
+        if block is None:
+            sink.put_part(owner, owner.flush(), 0)
+        elif pieces := owner.feed(block.encode()):
+            sink.put_lines(owner, pieces, 0)
         if sink.size:
             sink.write()
 
@@ -109,7 +112,7 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
     sink = TextSink(screen)
 
     for block in (b"\xe2\x82", b"\xac \xff\xe2", b"\n\x80\n"):
-        sink.put(stream, stream.feed(block))
+        sink.put_lines(stream, stream.feed(block), 0)
     sink.write()
 
     assert screen.getvalue() == "P\u20ac \ufffd\ufffd\nP\ufffd\n"
@@ -119,7 +122,7 @@ def test_characters_that_a_stream_cannot_encode_are_replaced() -> None:
     raw = io.BytesIO()
     sink, stream = TextSink(io.TextIOWrapper(raw, encoding="latin-1")), LineAssembler()
 
-    sink.put(stream, stream.feed("é €\n".encode()))
+    sink.put_lines(stream, stream.feed("é €\n".encode()), 0)
     sink.write()
 
     assert raw.getvalue() == b"\xe9 ?\n"
@@ -151,7 +154,7 @@ def test_a_stream_that_fails_ends_the_view_alone(
     sink, stream = TextSink(Failing(error)), LineAssembler()
 
     for _ in range(2):
-        sink.put(stream, stream.feed(b"line\n"))
+        sink.put_lines(stream, stream.feed(b"line\n"), 0)
         if sink.size:
             sink.write()
 

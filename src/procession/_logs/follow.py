@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from procession._log import Logger
+from procession._logs.lines import BLOCK
 
 if TYPE_CHECKING:
     from procession._logs.lines import LineAssembler
@@ -15,6 +16,50 @@ if TYPE_CHECKING:
 logger = Logger(__name__)
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+class Output:
+    """One place where a file is shown, and how far.
+
+    Args:
+        lines: What makes lines of the file's bytes.
+        sink: Where they go.
+    """
+
+    __slots__ = ("lines", "offset", "over", "sink")
+
+    def __init__(self, lines: LineAssembler, sink: Sink) -> None:
+        self.lines = lines
+        self.sink = sink
+        self.offset = 0
+        self.over = False  # nothing more is shown here
+
+    def take(self, block: bytes) -> None:
+        """Show the next bytes of the file, as far as they end lines."""
+        self.offset += len(block)
+        lines = self.lines
+        held = 0 if lines.by_block else lines.held
+        try:
+            pieces = lines.feed(block)
+        except Exception:  # a filter is the caller's code, and other views share this thread
+            logger.exception("error in log tailer for %s", self.lines.source)
+            self.over = True
+            return
+        if pieces:
+            own = 0 if lines.by_block else held + len(block) - lines.held
+            self.sink.put_lines(lines, pieces, own)
+
+    def show_part(self) -> None:
+        """Show what is held of the last line; what follows continues it."""
+        held = self.lines.held
+        self.sink.put_part(self.lines, self.lines.flush(), held)
+
+    def begin_again(self) -> None:
+        """Show the file from its beginning; the line that it stands in ends, as far as it is known."""
+        self.show_part()
+        self.sink.end_line(self.lines)
+        self.lines.restart()
+        self.offset = 0
 
 
 class Followed:
@@ -26,22 +71,21 @@ class Followed:
     - a directory, a device, unreadable: said once, and waited for as if it were not there;
     - shorter than what has been read (truncated): read again from its beginning;
     - another file under its name (replaced): this one is read to its end, then the other;
-    - deleted: read on, for the writer has it open as well.
+    - deleted: read on, for the writer has it open as well;
+    - written to for ever: read for ever, or to where it ended when its view was told to close.
 
     Args:
         path: The file.
-        lines: What makes lines of its bytes.
-        sink: Where they go.
+        outputs: Where it is shown. Those that are at one place of the file share a read; one that
+            is blocked stays behind, and catches up with reads of its own.
     """
 
-    __slots__ = ("_complaint", "_identity", "end", "fd", "lines", "offset", "path", "sink")
+    __slots__ = ("_complaint", "_identity", "end", "fd", "outputs", "path")
 
-    def __init__(self, path: str, lines: LineAssembler, sink: Sink) -> None:
+    def __init__(self, path: str, outputs: list[Output]) -> None:
         self.path = path
-        self.lines = lines
-        self.sink = sink
+        self.outputs = outputs
         self.fd = -1
-        self.offset = 0
         self.end: int | None = None  # where a closing view stops reading
         self._identity: tuple[int, int] | None = None  # of the file opened last
         self._complaint = ""
@@ -50,6 +94,17 @@ class Followed:
     def is_open(self) -> bool:
         """True while there is a file to read."""
         return self.fd >= 0
+
+    @property
+    def waits(self) -> bool:
+        """True while nobody takes what is read."""
+        return all(output.sink.blocked for output in self.outputs)
+
+    @property
+    def is_simple(self) -> bool:
+        """True if nothing is to be done at the file's end but to wait for more."""
+        output, *others = self.outputs
+        return not (others or output.over or output.sink.terminal or self.end is not None)
 
     def open(self) -> bool:
         """Open what is under the path now, to be read from its beginning; False if that cannot be."""
@@ -63,18 +118,39 @@ class Followed:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             return self._complain(getattr(error, "strerror", None) or str(error))
         status = os.fstat(self.fd)
-        self._identity, self.offset = (status.st_dev, status.st_ino), 0
+        self._identity = (status.st_dev, status.st_ino)
+        for output in self.outputs:
+            output.offset = 0
         return True
 
-    def read(self, buffer: bytearray) -> int:
-        """Read the next bytes into ``buffer``; return how many, 0 at the end or where it fails."""
+    def advance(self) -> tuple[int, bool]:
+        """Show a block to those outputs that are behind the others and not blocked.
+
+        Returns:
+            The number of bytes read, and whether there may be more right behind them.
+        """
+        if len(self.outputs) == 1:  # nearly always, and in a hurry
+            return self._advance_together(self.outputs, BLOCK)
+        takers = [output for output in self.outputs if not output.sink.blocked]
+        offset = min([output.offset for output in takers])
+        ahead = [output.offset - offset for output in takers if output.offset > offset]
+        return self._advance_together(
+            [output for output in takers if output.offset == offset], min([BLOCK, *ahead])
+        )
+
+    def _advance_together(self, outputs: list[Output], size: int) -> tuple[int, bool]:
+        block = self._read(outputs[0].offset, size)
+        if block:
+            for output in outputs:
+                output.take(block)
+        return len(block), len(block) == size
+
+    def _read(self, offset: int, size: int) -> bytes:
         try:
-            count = os.preadv(self.fd, [buffer], self.offset)
+            return os.pread(self.fd, size, offset)
         except OSError as error:
             self._complain(error.strerror or str(error))
-            return 0
-        self.offset += count
-        return count
+            return b""
 
     def size(self) -> int:
         """Return the file's size now, -1 where it cannot be told."""
@@ -85,11 +161,21 @@ class Followed:
 
     def has_news(self) -> bool:
         """True if the file's size is not what has been read of it."""
-        return self.size() not in {self.offset, -1}
+        size = self.size()
+        for output in self.outputs:  # not any(...): it is asked of each file at each look
+            if output.offset != size:
+                return size != -1
+        return False
 
-    def is_truncated(self) -> bool:
-        """True if the file has become shorter than what has been read of it."""
-        return -1 < self.size() < self.offset
+    def begin_again_where_truncated(self) -> bool:
+        """Have the outputs begin again that are beyond the file's end; True if there are any."""
+        size = self.size()
+        beyond = [output for output in self.outputs if -1 < size < output.offset]
+        for output in beyond:
+            output.begin_again()
+        if beyond and self.end is not None:
+            self.end = size
+        return bool(beyond)
 
     def is_replaced(self) -> bool:
         """True if another regular file is under the path now."""
@@ -99,24 +185,21 @@ class Followed:
             return False
         return stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) != self._identity
 
-    def begin_again(self) -> None:
-        """Read from the beginning; what is held of the last line is shown, and that line ended."""
-        self.sink.put(self.lines, self.lines.flush())
-        self.sink.end_line(self.lines)
-        self.lines.restart()
-        self.offset = 0
-        if self.end is not None:
-            self.end = self.size()
+    def read_out(self) -> list[Output]:
+        """The outputs in which a closing view has shown all that it is to show."""
+        end = self.end
+        return [output for output in self.outputs if end is not None and output.offset >= end]
 
-    @property
-    def is_read_out(self) -> bool:
-        """True if a closing view has read what it is to read."""
-        return self.end is not None and self.offset >= self.end
+    def begin_successor(self) -> None:
+        """End with the file that was under the path: what is opened next is shown from its beginning."""
+        for output in self.outputs:
+            output.begin_again()
+        self.end = None
 
-    def skipped(self) -> int:
-        """How many bytes that are in the file now have not become lines."""
+    def left(self, output: Output) -> int:
+        """How many bytes that are in the file now an output has not made lines of."""
         if self.is_open:
-            return max(0, self.size() - self.offset) + self.lines.held
+            return max(0, self.size() - output.offset) + output.lines.held
         return 0 if self._identity else self._size_unseen()
 
     def close(self) -> None:

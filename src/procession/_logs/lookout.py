@@ -97,6 +97,11 @@ class Lookout:
         """When to `look` again."""
         return min(self._hot_due, self._net_due)
 
+    @property
+    def is_hot(self) -> bool:
+        """True while files are looked at again and again: others with news had better join them."""
+        return bool(self._hot)
+
     def relieve(self, files: Iterable[Followed], now: float) -> None:
         """Take busy files off their watches."""
         for file in files:
@@ -107,7 +112,7 @@ class Lookout:
 
     def schedule_hot(self, now: float) -> None:
         """Set the next look at the hot files; those of a blocked sink are not worth one."""
-        if any(not file.sink.blocked for file in self._hot):
+        if any(not file.waits for file in self._hot):
             self._hot_due = min(self._hot_due, now + hot_period(len(self._hot)))
         else:
             self._hot_due = math.inf

@@ -17,15 +17,14 @@ from procession._logs.lookout import Lookout
 from procession._logs.wakeups import Wakeups
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable, Sequence
 
-    from procession._logs.follow import Followed
+    from procession._logs.follow import Followed, Output
     from procession._logs.sinks import Sink
     from procession._logs.view import View
 
 logger = Logger(__name__)
 
-_BLOCK = 64 * 1024  # read of one file in one turn
 _BATCH = 256 * 1024  # gathered in one sink before it is handed on
 _IDLE_PART = 0.3  # seconds after which an unfinished line is shown on a terminal
 
@@ -43,8 +42,8 @@ class Pump:
         self._sinks: dict[Hashable, Sink] = {}
         self._views: list[View] = []
         self._view_of: dict[Followed, View] = {}
-        self._parts: dict[Followed, float] = {}  # unfinished lines, with when to show them
-        self._buffer = bytearray(_BLOCK)
+        self._parts: dict[Output, float] = {}  # with unfinished lines, and when to show them
+        self._behind: dict[Sink, dict[Followed, None]] = {}  # files that wait for a blocked sink
         self.wakeups = Wakeups()
         self.lookout = Lookout()
         if self.lookout.inotify:
@@ -63,7 +62,7 @@ class Pump:
         """End every view as it is and close everything: the thread's last act."""
         self.ended = True
         for view in tuple(self._views):
-            self.abandon(view)
+            self.abandon(view, view.sinks)
         self.lookout.close()
         self.wakeups.close()
 
@@ -77,14 +76,15 @@ class Pump:
 
     def admit(self, view: View) -> None:
         """Begin to show a view."""
-        view.go_to(self._sinks.setdefault(view.sink.key, view.sink))
+        view.share_sinks(self._sinks)
         self._views.append(view)
         now = time.monotonic()
         for file in view.files:
             self._view_of[file] = view
             self.lookout.add(file, view.interval, now)
-        if view.sink.closed:
-            self._retire_all(view.sink)
+        for sink in view.sinks:
+            if sink.closed:
+                self._leave(sink, [view])
 
     def drain(self, view: View) -> None:
         """Show what the view's files hold now, and then end the view."""
@@ -94,11 +94,12 @@ class Pump:
                 self.lookout.reopen(file)  # it may have come a moment ago
             self._read_out(file)
 
-    def abandon(self, view: View) -> None:
-        """End the view with nothing more shown."""
-        for file in tuple(view.files):
-            self._retire(file)
-        if view in self._views:
+    def abandon(self, view: View, sinks: Iterable[Sink]) -> None:
+        """Show nothing more of the view in these sinks."""
+        for sink in tuple(sinks):
+            self._leave(sink, [view])
+            self._part(view, sink)
+        if view in self._views and not view.sinks:
             self._dismiss(view)
 
     def end(self) -> None:
@@ -115,12 +116,12 @@ class Pump:
         self._show_idle_parts()
         for sink in tuple(self._sinks.values()):
             self._write(sink)
-        if self.wakeups.dense:
+        if self.wakeups.dense or self.lookout.is_hot:
             self.lookout.relieve(files, time.monotonic())
         self._dismiss_drained()
 
     def _timeout(self, now: float) -> float:
-        if any(not file.sink.blocked for file in self.lookout.news):
+        if any(not file.waits for file in self.lookout.news):
             return 0.0
         due = min(self.lookout.due(), *self._parts.values(), now + 3600.0)
         return max(0.0, due - now)
@@ -128,48 +129,49 @@ class Pump:
     def _read_round(self) -> list[Followed]:
         """Read a block of each file that has news and a sink that takes it; return those files."""
         files = list(self.lookout.news)
-        waiting = [file for file in files if file.sink.blocked]
-        if waiting:  # the news of these will keep: no need of being told more
-            self.lookout.relieve(waiting, time.monotonic())
+        sinks = tuple(self._sinks.values())
+        if any(sink.blocked for sink in sinks):
+            # The news of files that wait will keep: no need of being told more.
+            self.lookout.relieve([file for file in files if file.waits], time.monotonic())
         for file in files:
-            if file.sink.size >= _BATCH:
-                self._write(file.sink)
-            if not file.sink.blocked and file in self.lookout.news:
+            for sink in sinks:
+                if sink.size >= _BATCH:
+                    self._write(sink)
+            if file in self.lookout.news and not file.waits:
                 self._visit(file)
         return files
 
     def _visit(self, file: Followed) -> None:
         del self.lookout.news[file]
-        try:
-            count = file.read(self._buffer)
-            if count:
-                block = bytes(memoryview(self._buffer)[:count])
-                file.sink.put(file.lines, file.lines.feed(block))
-            if count == _BLOCK and not file.is_read_out:
-                self.lookout.news[file] = None  # to the end of the queue
-            else:
-                self._come_to_end(file, count)
-        except Exception:  # a filter is the caller's code, and other views share this thread
-            logger.exception("error in log tailer for %s", file.path)
-            self._retire(file)
+        count, full = file.advance()
+        if count and not full and file.is_simple:
+            return
+        if any(output.over for output in file.outputs):
+            self._drop(file, [output for output in file.outputs if output.over])
+            self.lookout.news |= {file: None} if file.outputs else {}
+        elif full and not file.read_out():
+            self.lookout.news[file] = None  # to the end of the queue
+        else:
+            self._come_to_end(file, count)
 
     def _come_to_end(self, file: Followed, count: int) -> None:
-        view = self._view_of[file]
-        if not count and file.is_truncated():
-            file.begin_again()
+        closing = self._view_of[file].closing
+        behind = [output for output in file.outputs if output.sink.blocked]
+        for output in behind:
+            self._behind.setdefault(output.sink, {})[file] = None
+        if not count and file.begin_again_where_truncated():
             self.lookout.news[file] = None
-        elif (view.closing or not count) and file.is_replaced():
+        elif (closing or not count) and not behind and file.is_replaced():
             self._go_on_with_successor(file)
-        elif view.closing and count and not file.is_read_out:
+        elif closing and count and not file.read_out():
             self.lookout.news[file] = None
-        elif view.closing:
-            file.sink.put(file.lines, file.lines.flush())
-            self._retire(file)
+        elif closing:
+            self._drop(file, [output for output in file.outputs if output not in behind])
         else:
             self._await_rest(file)
 
     def _go_on_with_successor(self, file: Followed) -> None:
-        file.begin_again()
+        file.begin_successor()
         self.lookout.reopen(file)
         if self._view_of[file].closing:
             self._read_out(file)
@@ -180,18 +182,19 @@ class Pump:
             file.end = file.size()
             self.lookout.news[file] = None
         else:
-            self._retire(file)
+            self._drop(file, file.outputs)
 
     def _await_rest(self, file: Followed) -> None:
-        self._parts.pop(file, None)
-        if file.sink.terminal and file.lines.held and not file.lines.selective:
-            self._parts[file] = time.monotonic() + _IDLE_PART
+        for output in file.outputs:
+            self._parts.pop(output, None)
+            if output.sink.terminal and output.lines.held and not output.lines.selective:
+                self._parts[output] = time.monotonic() + _IDLE_PART
 
     def _show_idle_parts(self) -> None:
         now = time.monotonic()
-        for file in [file for file, due in self._parts.items() if due <= now]:
-            del self._parts[file]
-            file.sink.put(file.lines, file.lines.flush())
+        for output in [output for output, due in self._parts.items() if due <= now]:
+            del self._parts[output]
+            output.show_part()
 
     # --- sinks
 
@@ -205,43 +208,62 @@ class Pump:
         if sink.blocked:
             self.wakeups.when_writable(sink.fileno(), partial(self._unblock, sink))
         if sink.closed:
-            self._retire_all(sink)
+            self._leave(sink, self._views)
 
     def _unblock(self, sink: Sink) -> None:
         self.wakeups.ignore(sink.fileno())
         sink.blocked = False
+        self.lookout.news |= self._behind.pop(sink, {})
         self.lookout.schedule_hot(time.monotonic())
 
-    def _retire_all(self, sink: Sink) -> None:
-        for file in [file for file in self._view_of if file.sink is sink]:
-            self._retire(file)
+    def _leave(self, sink: Sink, views: Iterable[View]) -> None:
+        """Show nothing more of these views in a sink."""
+        for view in views:
+            for file in tuple(view.files):
+                gone = [output for output in file.outputs if output.sink is sink]
+                for output in gone:
+                    output.over = True
+                self._drop(file, gone)
 
     # --- ends
 
+    def _drop(self, file: Followed, outputs: Sequence[Output]) -> None:
+        """Be done with some outputs of a file, and with the file if it has no others."""
+        for output in tuple(outputs):
+            if not output.over:
+                output.show_part()
+            self._parts.pop(output, None)
+            file.outputs.remove(output)
+        if not file.outputs:
+            self._retire(file)
+
     def _retire(self, file: Followed) -> None:
-        """Be done with a file."""
         self.lookout.remove(file)
-        self._parts.pop(file, None)
+        for files in self._behind.values():
+            files.pop(file, None)
         self._view_of.pop(file).files.remove(file)
 
     def _dismiss_drained(self) -> None:
         for view in [view for view in self._views if view.closing and not view.files]:
-            if self._has_last_word(view):
-                view.sink.finish()
-                self._write(view.sink)
-            if not view.sink.size:
-                view.sink.end_wait()
+            for sink in view.sinks:
+                if not any(sink in other.sinks for other in self._views if other is not view):
+                    sink.finish()
+                    self._write(sink)
+            if not any(sink.size for sink in view.sinks):
+                for sink in view.sinks:
+                    sink.end_wait()
                 self._dismiss(view)
 
-    def _has_last_word(self, view: View) -> bool:
-        return not any(other.sink is view.sink for other in self._views if other is not view)
-
     def _dismiss(self, view: View) -> None:
-        last = self._has_last_word(view)
+        for sink in tuple(view.sinks):
+            self._part(view, sink)
         self._views.remove(view)
-        if last:
-            self._discard(view.sink)
         view.drained.set()
+
+    def _part(self, view: View, sink: Sink) -> None:
+        view.sinks.remove(sink)
+        if not any(sink in other.sinks for other in self._views):
+            self._discard(sink)
 
     def _discard(self, sink: Sink) -> None:
         if sink.blocked:

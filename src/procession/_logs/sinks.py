@@ -17,15 +17,20 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from procession._log import Logger
-from procession._logs.lines import LineAssembler, payload_after
+from procession._logs.basket import Basket
+from procession._logs.lines import LineAssembler
+from procession._os.pipes import reopened, room_in, widen
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
+
+    from procession._logs.lines import Piece
 
 logger = Logger(__name__)
 
 # After POLLOUT a pipe takes this much at once, never tears it, and does not block (pipe(7)).
 _PIECE = select.PIPE_BUF
+_ANY_SIZE = sys.maxsize
 _READER_GONE = {errno.EPIPE, errno.EBADF, errno.EIO, errno.ENXIO, errno.ECONNRESET}
 
 
@@ -49,28 +54,43 @@ class Sink:
         self.terminal = terminal
         self.closed = False  # takes nothing more
         self.blocked = False  # the last `write` has left bytes here
-        self.size = 0  # of what is here, in bytes
         self._console = console
         self._waited_from: float | None = None
         self._holder: LineAssembler | None = None
-        self._gathered: list[tuple[LineAssembler | None, bytes]] = []
-        self._begins_line = True
+        self._basket = Basket()
 
-    def put(self, owner: LineAssembler, text: bytes) -> None:
-        """Gather a piece of one stream: whole lines, or the part of a line that there is."""
-        if not text:
-            return
+    @property
+    def size(self) -> int:
+        """How many bytes wait here to be handed on."""
+        return self._basket.size
+
+    def put_lines(self, owner: LineAssembler, pieces: Sequence[Piece], own: int) -> None:
+        """Gather whole lines of one stream.
+
+        Args:
+            owner: What has made them.
+            pieces: The lines, in pieces of any kind.
+            own: How many bytes of the stream are in them, for `Basket.put`.
+        """
         if self._holder is not owner:
             self.end_line()
-        self._gather(owner, text)
-        self._holder = None if text.endswith(b"\n") else owner
+        self._holder = None
+        if not self.closed:
+            self._basket.put(owner, pieces, own)
+
+    def put_part(self, owner: LineAssembler, part: bytes, own: int) -> None:
+        """Gather an unfinished line of one stream, as far as it is known."""
+        if part:
+            self.put_lines(owner, [part], own)
+            self._holder = owner
 
     def end_line(self, owner: LineAssembler | None = None) -> None:
         """End the line in which the sink stands, if it does (and if it is ``owner``'s)."""
         if self._holder is not None and (owner is None or owner is self._holder):
             self._holder.interrupt()
             self._holder = None
-            self._gather(None, b"\n")
+            if not self.closed:
+                self._basket.put(None, [b"\n"], 0)
 
     def finish(self) -> None:
         """Nothing more comes from this view: leave a console at a line's beginning."""
@@ -79,7 +99,7 @@ class Sink:
 
     def unwritten(self) -> dict[LineAssembler, int]:
         """How many bytes of each stream have been gathered and not handed on."""
-        return _payloads(self._gathered, 0, at_line_start=self._begins_line)
+        return self._basket.left()
 
     def write(self) -> bool:
         """Hand on what is gathered; True once nothing is left."""
@@ -103,29 +123,24 @@ class Sink:
         raise NotImplementedError
 
     def _has_taken(self, count: int) -> None:
-        self.size -= count
+        self._basket.take(count)
         if self._waited_from is not None:
             self._waited_from = time.monotonic()
-
-    def _gather(self, owner: LineAssembler | None, text: bytes) -> None:
-        if not self.closed:
-            self._gathered.append((owner, text))
-            self.size += len(text)
 
     def _end(self, reason: OSError | ValueError | None = None) -> None:
         """The place takes nothing more; that ends the view and nothing else."""
         if isinstance(reason, OSError) and reason.errno not in _READER_GONE:
             logger.warning("the view of the logs ends, the logs go on: %s", reason)
         self.closed = True
-        self._gathered.clear()
-        self.size = 0
+        self._basket.clear()
 
 
 class FileSink(Sink):
     """A descriptor, written to as bytes: never non-blocking, for other processes share it.
 
     It writes after POLLOUT only: to pipes and terminals whole lines in pieces of at most PIPE_BUF
-    bytes, which then neither block nor mix with the bytes of other writers.
+    bytes, which then neither block nor mix with the bytes of other writers. A pipe gets longer ones
+    where the sink can have a description of its own of it.
 
     Args:
         fd: The descriptor.
@@ -142,15 +157,16 @@ class FileSink(Sink):
         status = os.fstat(fd)
         key = (status.st_dev, status.st_ino)
         super().__init__(key, console=console, terminal=os.isatty(fd))
-        self._fd = fd
-        self._owned = owned
         self._holder = LineAssembler() if inside_line else None
         self._whole = stat.S_ISREG(status.st_mode)
+        # Not of a terminal: poll(2) calls one writable that then takes nothing (n_tty_write).
+        self._own = reopened(fd) if stat.S_ISFIFO(status.st_mode) else None
+        self._narrow = self._own is not None
+        self._given = fd
+        self._owned = owned
+        self._fd = fd if self._own is None else self._own
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
-        self._flying: list[tuple[LineAssembler | None, bytes]] = []
-        self._data = b""
-        self._sent = 0
+        self._poll.register(self._fd, select.POLLOUT)
 
     def ready(self) -> bool:
         """True if the descriptor takes bytes now; a closed one takes the error."""
@@ -163,46 +179,36 @@ class FileSink(Sink):
     def write(self) -> bool:
         """Hand on what is gathered as far as the file takes it at once; True if it took all."""
         try:
-            while self._take_off():
-                if not self.ready():
+            while self.size:
+                if not self.ready() and not self._widened():
                     return False
-                sent = os.write(self._fd, self._next_piece())
-                self._sent += sent
-                self._has_taken(sent)
-        except BlockingIOError:  # another process has made the shared console non-blocking
+                piece = self._basket.next_piece(self._fitting())
+                self._has_taken(os.write(self._fd, piece))
+        except BlockingIOError:
             return False
         except OSError as error:
             self._end(error)
         return True
 
-    def unwritten(self) -> dict[LineAssembler, int]:
-        """How many bytes of each stream have been gathered and not handed on."""
-        parts = self._flying + self._gathered
-        return _payloads(parts, self._sent, at_line_start=self._begins_line)
-
     def close(self) -> None:
-        """Close the descriptor if the sink has opened it."""
+        """Close what the sink has opened."""
+        if self._own is not None:
+            os.close(self._own)
         if self._owned:
-            os.close(self._fd)
+            os.close(self._given)
 
-    def _take_off(self) -> bool:
-        """Make sure that bytes are on their way, in one piece; False if there are none."""
-        if self._sent == len(self._data):
-            self._begins_line = self._data.endswith(b"\n") if self._data else self._begins_line
-            self._flying, self._gathered = self._gathered, []
-            self._data, self._sent = b"".join([text for _, text in self._flying]), 0
-        return bool(self._data)
+    def _widened(self) -> bool:
+        """Make a full pipe a wide one, the first time that one is met; True if it takes bytes then."""
+        if not self._narrow:
+            return False
+        self._narrow = False
+        widen(self._fd)
+        return self.ready()
 
-    def _next_piece(self) -> memoryview | bytes:
-        start, end = self._sent, len(self._data)
-        if end - start > _PIECE and not self._whole:
-            limit = start + _PIECE
-            end = self._data.rfind(b"\n", start, limit) + 1 or limit
-        return memoryview(self._data)[start:end]
-
-    def _end(self, reason: OSError | ValueError | None = None) -> None:
-        super()._end(reason)
-        self._flying, self._data, self._sent = [], b"", 0
+    def _fitting(self) -> int:
+        if self._whole:
+            return _ANY_SIZE
+        return room_in(self._fd) if self._own is not None and self.size > _PIECE else _PIECE
 
 
 class TextSink(Sink):
@@ -215,7 +221,7 @@ class TextSink(Sink):
 
     def write(self) -> bool:
         """Hand on what is gathered. It takes as long as the stream takes."""
-        text = b"".join([text for _, text in self._gathered]).decode(errors="replace")
+        text = str(self._basket.next_piece(_ANY_SIZE), errors="replace")
         try:
             self._write_text(text)
             getattr(self._stream, "flush", _nothing)()
@@ -224,8 +230,6 @@ class TextSink(Sink):
         except Exception as error:  # noqa: BLE001 - foreign code, and other views share this thread
             logger.warning("the view of the logs ends, the logs go on: %r", error)
             self._end()
-        self._gathered.clear()
-        self._begins_line = not text or text.endswith("\n")
         self._has_taken(self.size)
         return True
 
@@ -276,19 +280,6 @@ def _ends_inside_line(fd: int) -> bool:
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return False
     return os.pread(fd, 1, status.st_size - 1) != b"\n"
-
-
-def _payloads(
-    parts: list[tuple[LineAssembler | None, bytes]], cut: int, *, at_line_start: bool
-) -> dict[LineAssembler, int]:
-    sizes: dict[LineAssembler, int] = {}
-    for owner, text in parts:
-        if owner is not None and cut < len(text):
-            after = payload_after(text, max(0, cut), len(owner.prefix), at_line_start=at_line_start)
-            sizes[owner] = sizes.get(owner, 0) + after
-        cut -= len(text)
-        at_line_start = text.endswith(b"\n")
-    return sizes
 
 
 def _nothing() -> None:

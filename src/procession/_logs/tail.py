@@ -61,7 +61,10 @@ class TailService:
         if pump is None or view not in self._views:  # finished already, or shown by a forked parent
             return {}
         pump.wakeups.order(partial(pump.drain, view))
-        skipped = {} if _drained(view, pump) else _give_up(view, pump)
+        skipped: dict[str, int] = {}
+        while not _drained(view, pump):
+            if not _give_up(view, pump, skipped):
+                break
         self._release(view, pump)
         return skipped
 
@@ -79,7 +82,7 @@ class TailService:
         """In a forked child: drop the parent's tail."""
         if self._pump is not None:
             self._pump.forget()
-        for sink in {view.sink for view in self._views}:
+        for sink in {sink for view in self._views for sink in view.sinks}:
             sink.close()
         self._lock = threading.Lock()
         self._views = set()
@@ -113,26 +116,33 @@ def _drained(view: View, pump: Pump) -> bool:
     while (left := SINK_PATIENCE - _stalled_for(view, pump)) > 0 and not pump.ended:
         if view.drained.wait(left):
             break
-    return view.drained.is_set()
+    return view.drained.is_set() or pump.ended
 
 
 def _stalled_for(view: View, pump: Pump) -> float:
     # Another view's text stream may have the thread, and so keep this view waiting too.
-    return (pump.writing or view.sink).stalled_for(time.monotonic())
+    sinks = [pump.writing] if pump.writing else view.sinks
+    now = time.monotonic()
+    return max([sink.stalled_for(now) for sink in sinks], default=0.0)
 
 
-def _give_up(view: View, pump: Pump) -> dict[str, int]:
+def _give_up(view: View, pump: Pump, skipped: dict[str, int]) -> bool:
+    """Have a view go on without its blocked sinks; False if one of them has the thread."""
+    done = threading.Event()
     with pump.wakeups.paused(_THREAD_PATIENCE):
-        skipped = view.skipped()
-        pump.wakeups.order(partial(pump.abandon, view))
-    view.drained.wait(_THREAD_PATIENCE)
+        sinks = [sink for sink in view.sinks if sink.blocked] or list(view.sinks)
+        counts = view.skipped(sinks)
+        pump.wakeups.order(partial(pump.abandon, view, sinks))
+        pump.wakeups.order(done.set)
+    skipped |= counts
+    heard = done.wait(_THREAD_PATIENCE)
     if _takes_bytes(2):  # where warnings go as a rule; it may be the very console that is blocked
-        for path, count in skipped.items():
+        for path, count in counts.items():
             logger.warning(
                 "%d bytes of %s were not shown: no byte was taken for %g s",
                 *(count, path, SINK_PATIENCE),
             )
-    return skipped
+    return heard
 
 
 def _takes_bytes(fd: int) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TextIO
 
-from procession._logs.follow import Followed
+from procession._logs.follow import Followed, Output
 from procession._logs.lines import LineAssembler
 from procession._logs.sinks import open_sink
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from procession._logs.sinks import Sink
 
 
 class View:
-    """A set of files on their way to a sink.
+    """A set of files on their way to one or several sinks.
 
     Args:
         files: Path and prefix of each.
@@ -37,28 +37,50 @@ class View:
         interval: float,
         keep: Callable[[str], bool] | None = None,
     ) -> None:
-        self.sink = open_sink(dst)
         self.interval = interval
         self.closing = False
         self.drained = threading.Event()  # set once the tail is done with the view
-        self.files = [
-            Followed(path, LineAssembler(prefix.encode(errors="surrogateescape"), keep), self.sink)
-            for path, prefix in files
-        ]
+        self.sinks: list[Sink] = []
+        self._prefixes = list(files)
+        self.files = [Followed(path, []) for path, _ in self._prefixes]
         self._all_files = tuple(self.files)
+        self._all_outputs: list[tuple[str, Followed, Output]] = []
+        self.show_in(dst, keep)
 
-    def go_to(self, sink: Sink) -> None:
-        """Use the sink that is there already for the same place."""
-        if sink is not self.sink:
-            self.sink.close()
-            self.sink = sink
-            for file in self.files:
-                file.sink = sink
+    def show_in(
+        self, dst: TextIO | str | os.PathLike[str], keep: Callable[[str], bool] | None = None
+    ) -> None:
+        """Show the files in one more place, out of the same reads."""
+        sink = open_sink(dst)
+        self.sinks.append(sink)
+        dress = None if keep is None else _filter(keep)
+        for file, (path, prefix) in zip(self.files, self._prefixes, strict=True):
+            head = prefix.encode(errors="surrogateescape")
+            output = Output(LineAssembler(head, dress, source=path), sink)
+            file.outputs.append(output)
+            self._all_outputs.append((path, file, output))
 
-    def skipped(self) -> dict[str, int]:
-        """For each file with bytes that have not been shown, how many they are."""
-        unwritten = self.sink.unwritten()
-        counts = {
-            file.path: file.skipped() + unwritten.get(file.lines, 0) for file in self._all_files
-        }
+    def share_sinks(self, sinks: dict[Hashable, Sink]) -> None:
+        """Use the sinks that are there already for the same places, and add the others to them."""
+        for n, own in enumerate(self.sinks):
+            shared = sinks.setdefault(own.key, own)
+            if shared is not own:
+                own.close()
+                self.sinks[n] = shared
+                for file in self.files:
+                    file.outputs[n].sink = shared
+
+    def skipped(self, sinks: Iterable[Sink]) -> dict[str, int]:
+        """For each file with bytes that these sinks have not shown, how many they are."""
+        counts: dict[str, int] = {}
+        for sink in sinks:
+            unwritten = sink.unwritten()
+            for path, file, output in self._all_outputs:
+                if output.sink is sink:
+                    left = file.left(output) + unwritten.get(output.lines, 0)
+                    counts[path] = max(left, counts.get(path, 0))
         return {path: count for path, count in counts.items() if count}
+
+
+def _filter(keep: Callable[[str], bool]) -> Callable[[bytes], bytes | None]:
+    return lambda line: line if keep(line.decode(errors="replace")) else None
