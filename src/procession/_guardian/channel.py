@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _INT = 4  # bytes of a C int, the unit of SCM_RIGHTS
 _MOST_FDS = 253  # SCM_MAX_FD, include/net/scm.h
+_MOST_FRAMES = 1024  # UIO_MAXIOV, include/uapi/linux/uio.h
 _CHUNK = 1 << 16
 
 
@@ -45,20 +46,38 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Queue ``message`` and send what can be sent; ``fds`` stay open until ``clogged`` is False."""
-        self._outbox.append((encode(message, len(fds)), fds))
+        self.queue(message, fds)
         self.flush()
 
+    def queue(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Have ``message`` wait for the next ``flush``, which sends many in one call."""
+        self._outbox.append((encode(message, len(fds)), fds))
+
     def flush(self) -> None:
-        """Send what the socket takes now."""
+        """Send what the socket takes now, many messages a call."""
         while self._outbox and not self.closed:
-            frame, fds = self._outbox[0]
-            sent = self._send_some(frame, fds)
+            count = self._batch()
+            sent = self._send_some([frame for frame, _ in self._outbox[:count]], self._outbox[0][1])
             if sent == 0:
                 return
-            if sent == len(frame):
-                del self._outbox[0]
-            else:
-                self._outbox[0] = frame[sent:], ()
+            self._strike(sent)
+
+    def _batch(self) -> int:
+        """How many of the waiting messages can go in one call: fds travel with its first byte."""
+        ahead = self._outbox[1:_MOST_FRAMES]
+        return 1 + next((i for i, (_, fds) in enumerate(ahead) if fds), len(ahead))
+
+    def _strike(self, sent: int) -> None:
+        """Forget the first ``sent`` bytes of what waits, and the fds that went with them."""
+        done = 0
+        for frame, _ in self._outbox:
+            if sent < len(frame):
+                break
+            sent -= len(frame)
+            done += 1
+        del self._outbox[:done]
+        if sent:
+            self._outbox[0] = self._outbox[0][0][sent:], ()
 
     def receive(self) -> list[tuple[Message, list[int]]]:
         """Return the messages that are there, each with its fds; sets ``closed`` at the end."""
@@ -75,11 +94,11 @@ class Channel:
         self._outbox.clear()
         self._sock.close()
 
-    def _send_some(self, frame: bytes, fds: Sequence[int]) -> int:
+    def _send_some(self, frames: Sequence[bytes], fds: Sequence[int]) -> int:
         rights = b"".join(fd.to_bytes(_INT, sys.byteorder) for fd in fds)
         ancillary = [(SOL_SOCKET, SCM_RIGHTS, rights)] if fds else []
         try:
-            return self._sock.sendmsg([frame], ancillary)
+            return self._sock.sendmsg(frames, ancillary)
         except BlockingIOError:
             return 0
         except (BrokenPipeError, ConnectionResetError):

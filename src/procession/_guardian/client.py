@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 from procession._guardian.channel import Channel
 from procession._guardian.sweep import send
@@ -89,10 +89,13 @@ class Guardian:
 
     def ask(self, *message: object) -> None:
         """Send a message that carries no fds."""
-        if message[0] == "reap":
-            self._wards.add(cast("int", message[1]))
         self.channel.send(message)
         self._drain()
+
+    def acknowledge(self, pids: list[int]) -> None:
+        """Let the guardian reap workers whose deaths have been taken note of."""
+        self._wards.update(pids)
+        self.ask("reap", pids)
 
     def rouse(self) -> None:
         """Continue the guardian if it was stopped, and ask it for a sign."""

@@ -4,7 +4,7 @@ To the guardian:
 
     ("start", rank, programs, argv, env)   fds 0, 1, 2, … of the worker travel with it
     ("sealed",)                            no further start will come
-    ("reap", pid)                          the death of this worker has been taken note of
+    ("reap", pids)                         the deaths of these workers have been taken note of
     ("hush", signum)                       the gang is being stopped: orphans get signum too
     ("sweep",)                             kill every descendant until none is left
     ("ping",)                              give a sign

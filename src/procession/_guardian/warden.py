@@ -111,7 +111,7 @@ class Warden:
     def _born(self, rank: int, pid: int) -> None:
         self._leaders[pid] = rank
         self._watch.add(pid)
-        self._channel.send(("started", rank, pid, time.monotonic_ns()))
+        self._channel.queue(("started", rank, pid, time.monotonic_ns()))
 
     def _start_server(self, message: Message, _fds: list[int]) -> None:
         """Have a fork server; one that is there, or was found unfit, stays."""
@@ -125,9 +125,9 @@ class Warden:
         self._starter.seal(self._private())
 
     def _reap(self, message: Message, _fds: list[int]) -> None:
-        pid = message[1]
-        self._corpses.discard(pid)
-        reap(pid)
+        for pid in message[1]:
+            self._corpses.discard(pid)
+            reap(pid)
         self._reap_orphans()
 
     def _hush_gang(self, message: Message, _fds: list[int]) -> None:
@@ -259,6 +259,7 @@ class Warden:
                 self._note_end_of_server(ending)
             else:
                 self._report(ending, now)
+        self._channel.flush()
         if woken or endings:
             self._reap_orphans()
             if self._hush is not None:
@@ -269,7 +270,7 @@ class Warden:
         if rank is None:  # seen already, by the other of pidfd and SIGCHLD
             return
         self._corpses.add(ending.pid)
-        self._channel.send(("death", rank, ending.pid, ending.exitcode, ending.core_dumped, now))
+        self._channel.queue(("death", rank, ending.pid, ending.exitcode, ending.core_dumped, now))
 
     def _reap_orphans(self) -> None:
         # `peek_any` may show the same unacknowledged worker again and again; what lies behind it is

@@ -65,6 +65,7 @@ class Gang:
         self._refused: Exception | None = None
         self._judge = judge
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
+        self._seen_dead: list[int] = []  # pids that the guardian may reap
         self._readers: dict[int, Callable[[], None]] = {}
         self._bells = Bells()
         self._lock = threading.RLock()  # a handle may look while another thread waits
@@ -239,6 +240,9 @@ class Gang:
         self._pulse.heard()
         for message in self._guardian.receive():
             self._heard[message[0]](self, message)
+        if self._seen_dead:
+            self._guardian.acknowledge(self._seen_dead)
+            self._seen_dead = []
         if self._guardian.channel.closed:
             self.unwatch(self._guardian.channel.fileno())
             self._apply(On.GUARDIAN_LOST)
@@ -260,7 +264,7 @@ class Gang:
         worker.exitcode, worker.core_dumped, worker.died_ns = exitcode, core_dumped, ns
         self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
         worker.death_order = len(self.workers) - self._state.living
-        self._guardian.ask("reap", pid)
+        self._seen_dead.append(pid)
 
     def _heard_server(self, message: Message) -> None:
         _, state, report = message

@@ -93,14 +93,24 @@ def own_end_ns(path: str) -> int | None:
         CLOCK_MONOTONIC ns of the worker's host, 0 where it says so without a time. None where it
         says nothing of the kind.
     """
-    record = read_error_file(path)
+    record = read_error_file(path) if _exists(path) else None
     if record is not None and record.uncaught:
         return record.monotonic_ns or 0
     try:
+        if not _exists(f"{path}.exit"):
+            return None
         with regular_file(f"{path}.exit") as file:
             return _ns(file.read(0, 32).decode("ascii", "replace").strip())
     except (OSError, ValueError):
         return None
+
+
+def _exists(path: str) -> bool:
+    """Ask for a file that is hardly ever there, at a tenth of the price of an open that fails.
+
+    A thousand living workers are asked while they wait for their signal.
+    """
+    return bool(path) and "\0" not in path and os.access(path, os.F_OK)
 
 
 def interpret(data: dict[str, Any], mtime_ns: int | None = None) -> ErrorRecord:
