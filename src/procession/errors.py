@@ -16,7 +16,8 @@
         └── RendezvousGracefulExitError     0  this host is not needed; not a failure
 
 A worker's failure is not one of these: it is ``procession.multiprocessing.errors.ChildFailedError``,
-and the command ends with the worker's own status.
+and the command ends with the worker's own status. Nor is ``RemoteError``, which is never raised: it
+stands for a worker's exception that this process cannot rebuild.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = [
     "RendezvousGracefulExitError",
     "RendezvousStateError",
     "RendezvousTimeoutError",
+    "RemoteError",
     "StartError",
     "UsageError",
 ]
@@ -118,3 +120,5 @@ class RendezvousGracefulExitError(RendezvousError):
     """This host is not needed and leaves; not a failure, only a way out of the stack."""
 
     exit_code: ClassVar[int] = 0
+class RemoteError(Exception):
+    """Stands for an exception of a worker that cannot be rebuilt here; its text is ``Name: text``."""

@@ -43,19 +43,32 @@ def describe(exc: BaseException, *, traceback_text: str | None = None) -> dict[s
         traceback_text: The traceback, where the exception itself no longer has it.
     """
     now, monotonic = time.time_ns(), time.monotonic_ns()
-    message = f"{_ask(lambda: type(exc).__name__)}: {_ask(lambda: str(exc))}"
     callstack = _traceback(exc) if traceback_text is None else traceback_text
     extra = {
         "py_callstack": _printable(callstack, TRACEBACK_LIMIT),
         "timestamp": str(now // _SECOND),
         "timestamp_ns": now,
         "monotonic_ns": monotonic,
-        "exception_type": _printable(_ask(lambda: _qualified(type(exc))), MESSAGE_LIMIT),
+        "exception_type": _printable(ask(lambda: _qualified(type(exc))), MESSAGE_LIMIT),
         "pid": os.getpid(),
         "hostname": os.uname().nodename,
     }
     extra.update(_numbers_of_the_environment())
-    return {"message": {"message": _printable(message, MESSAGE_LIMIT), "extraInfo": extra}}
+    return {"message": {"message": words(exc), "extraInfo": extra}}
+
+
+def words(exc: BaseException) -> str:
+    """The exception as ``Name: text``, whatever its own methods do."""
+    message = f"{ask(lambda: type(exc).__name__)}: {ask(lambda: str(exc))}"
+    return _printable(message, MESSAGE_LIMIT)
+
+
+def ask(question: Callable[[], str], otherwise: str = "<exception str() failed>") -> str:
+    """The answer of code that may be the user's: a ``__str__``, a metaclass, a linecache loader."""
+    try:
+        return question()
+    except BaseException:  # noqa: BLE001 - theirs may raise anything, and the process is dying of another
+        return otherwise
 
 
 def write(path: str, data: dict[str, Any]) -> None:
@@ -188,7 +201,7 @@ def _traceback(exc: BaseException) -> str:
         lines = traceback.format_exception(type(exc), exc, exc.__traceback__, chain=chain)
         return "".join(lines)
 
-    return _ask(lambda: whole(chain=True), "") or _ask(lambda: whole(chain=False))
+    return ask(lambda: whole(chain=True), "") or ask(lambda: whole(chain=False))
 
 
 def _qualified(kind: type) -> str:
@@ -197,14 +210,6 @@ def _qualified(kind: type) -> str:
         if kind.__module__ == "builtins"
         else f"{kind.__module__}.{kind.__qualname__}"
     )
-
-
-def _ask(question: Callable[[], str], otherwise: str = "<exception str() failed>") -> str:
-    """The answer of code that may be the user's: a ``__str__``, a metaclass, a linecache loader."""
-    try:
-        return question()
-    except BaseException:  # noqa: BLE001 - theirs may raise anything, and the process is dying of another
-        return otherwise
 
 
 def _printable(text: str, limit: int) -> str:

@@ -1,34 +1,34 @@
 """A function as a worker: what surrounds the call, from the payload to the result.
 
-The payload is a file of three parts, each a length (8 bytes, little-endian) and a pickle: the
-launcher's interpreter settings, then the function with its arguments. The result goes back over a
-pipe the same way; a worker that fails writes none and describes its exception in error.json.
+The payload is a file of two parcels: the function with its arguments, and behind them, because they
+tell of those, the launcher's interpreter settings. What comes of the call is left in another file,
+the reply; an exception is described in error.json as well.
 """
 
 from __future__ import annotations
 
-import pickle
-import signal
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
 
-from procession._worker import errorfile
+from procession._worker import errorfile, parcel, reply
 from procession._worker.as_main import hold_signals, note_exit
+from procession._worker.reply import Reply
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, NoReturn
 
-LENGTH = 8  # bytes of length before each part
+    Call = tuple[Callable[..., Any], Sequence[Any]]
 
 
 def work_from_payload(fds: Sequence[int]) -> int:
     """Run the payload of a worker that a fork server forked; its fds have a spawned worker's numbers."""
-    payload_fd, result_fd, tracker_fd, *_handed_over = fds
+    payload_fd, reply_fd, tracker_fd, *_handed_over = fds
     with bootstrapping():
         return as_child_process(
-            lambda: run_payload(payload_fd, result_fd, tracker_fd), exits_are_ours=True
+            lambda: run_payload(payload_fd, reply_fd, tracker_fd), exits_are_ours=True
         )
 
 
@@ -43,10 +43,10 @@ def bootstrapping() -> Iterator[None]:
         del main.PROCESSION_BOOTSTRAPPING
 
 
-def run_payload(payload_fd: int, result_fd: int, tracker_fd: int) -> None:
+def run_payload(payload_fd: int, reply_fd: int, tracker_fd: int) -> None:
     """Be the interpreter that the launcher described, then call the function."""
     speak_through(1, "stdout")
-    guarded(lambda: _load_and_call(payload_fd, result_fd, tracker_fd))
+    guarded(Reply(reply_fd), lambda: _unpack(payload_fd, tracker_fd))
 
 
 def speak_through(fd: int, name: str) -> None:
@@ -69,13 +69,13 @@ def _leads_to(stream: Any, fd: int) -> bool:
         return False
 
 
-def run_call(fn: Callable[..., Any], args: Sequence[Any], result_fd: int) -> None:
+def run_call(fn: Callable[..., Any], args: Sequence[Any], reply_fd: int) -> None:
     """Call ``fn`` in this worker, which shares the launcher's memory (fork)."""
-    guarded(lambda: _send(result_fd, fn(*args)))
+    guarded(Reply(reply_fd), lambda: (fn, args))
 
 
-def guarded(call: Callable[[], None]) -> None:
-    """Run ``call`` as the whole of a worker: describe and print what it raises, end accordingly.
+def guarded(answer: Reply, prepare: Callable[[], Call]) -> None:
+    """Call what ``prepare`` returns as the whole of a worker, and leave word of what comes of it.
 
     Raises:
         SystemExit: As the function raised it, or with 1 after any other exception.
@@ -84,16 +84,50 @@ def guarded(call: Callable[[], None]) -> None:
 
     faulthandler.enable(2)
     try:
-        call()
+        _carry_out(answer, prepare)
     except SystemExit as stop:
         if stop.code:
             note_exit(time.monotonic_ns())
             raise
-    except BaseException as error:  # noqa: BLE001 - the worker's end, whatever it is
-        _report(error, time.monotonic_ns())
-        if isinstance(error, KeyboardInterrupt):
-            _die_of_sigint()
-        sys.exit(1)
+        # Status 0 is success, but only of a function that was called and whose value is not lost.
+        if answer.stage != reply.CALLED:
+            _fail(answer, stop)
+    except BaseException as error:
+        if (
+            not answer.is_ours()
+        ):  # a child that the function has forked: it ends as any process does
+            raise
+        _fail(answer, error)
+
+
+def _carry_out(answer: Reply, prepare: Callable[[], Call]) -> None:
+    try:
+        fn, args = prepare()
+    except BaseException as error:
+        _note(error, "raised while the worker was made ready, before the function was called")
+        raise
+    answer.enter(reply.CALLED)
+    value = fn(*args)
+    if answer.is_ours():
+        answer.enter(reply.RETURNED)
+        answer.value(value)
+
+
+def _fail(answer: Reply, error: BaseException) -> NoReturn:
+    _report(error, time.monotonic_ns())
+    try:  # noqa: SIM105 - contextlib is an import
+        answer.exception(error)
+    except OSError:  # the words are in error.json
+        pass
+    if isinstance(error, KeyboardInterrupt):
+        _die_of_sigint()
+    sys.exit(1)
+
+
+def _note(error: BaseException, text: str) -> None:
+    """Add a note; Python 3.10 has none to show."""
+    if hasattr(error, "add_note"):
+        error.add_note(text)
 
 
 def as_child_process(call: Callable[[], None], *, exits_are_ours: bool = False) -> int:
@@ -122,13 +156,14 @@ def as_child_process(call: Callable[[], None], *, exits_are_ours: bool = False) 
         util._flush_std_streams()  # type: ignore[attr-defined]
 
 
-def _load_and_call(payload_fd: int, result_fd: int, tracker_fd: int) -> None:
+def _unpack(payload_fd: int, tracker_fd: int) -> Call:
     with open(payload_fd, "rb") as file:
-        settings = pickle.loads(_read_part(file))  # noqa: S301 - our launcher wrote it
-        body = _read_part(file)
-    _be_like_launcher(settings, tracker_fd if settings["multiprocessing"] else None)
-    fn, args = pickle.loads(body)  # noqa: S301
-    _send(result_fd, fn(*args))
+        parcel.skip(file)
+        settings = parcel.read(file)
+        _be_like_launcher(settings, tracker_fd if settings["multiprocessing"] else None)
+        file.seek(0)
+        call: Call = parcel.read(file)
+        return call
 
 
 def _be_like_launcher(settings: dict[str, Any], tracker_fd: int | None) -> None:
@@ -168,28 +203,6 @@ def _run_main(name: str | None, path: str | None) -> dict[str, Any]:
     return runpy.run_path(str(path), run_name="__mp_main__")
 
 
-def _send(result_fd: int, value: Any) -> None:
-    body = _pickle_result(value)
-    with open(result_fd, "wb", buffering=0) as pipe:
-        view = memoryview(len(body).to_bytes(LENGTH, "little") + body)
-        while view:
-            view = view[pipe.write(view) :]
-
-
-def _pickle_result(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        raise pickle.PicklingError(
-            f"the return value, of type {type(value).__qualname__}, cannot be pickled and so cannot "
-            f"go back to the launcher: {error}; return plain data, or write it to a file"
-        ) from error
-
-
-def _read_part(file: Any) -> bytes:
-    return bytes(file.read(int.from_bytes(file.read(LENGTH), "little")))
-
-
 def _report(error: BaseException, caught: int) -> None:
     """Describe ``error`` in error.json, then print it as Python would, without our own frames."""
     let_go = hold_signals()
@@ -200,7 +213,10 @@ def _report(error: BaseException, caught: int) -> None:
     _hand_on(error)
     errorfile.record(error, monotonic_ns=caught)
     let_go()
-    sys.excepthook(type(error), error, error.__traceback__)
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException:  # noqa: BLE001 - a hook of the user's
+        sys.__excepthook__(type(error), error, error.__traceback__)
 
 
 def _hand_on(error: BaseException) -> None:
@@ -214,10 +230,12 @@ def _hand_on(error: BaseException) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename == __file__
+    return filename in (__file__, parcel.__file__, reply.__file__)
 
 
 def _die_of_sigint() -> NoReturn:
+    import signal
+
     sys.stdout.flush()
     sys.stderr.flush()
     signal.signal(signal.SIGINT, signal.SIG_DFL)

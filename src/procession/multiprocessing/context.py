@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
+    from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
 
@@ -177,9 +178,9 @@ class PContext(abc.ABC):
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         """Ask ``gang`` for the worker of ``rank``."""
 
-    def _return_values(self) -> dict[int, Any]:
-        """Return what the workers returned, after success."""
-        return dict.fromkeys(range(self.nprocs))
+    def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
+        """Return what the workers returned, after success; add to the failures what is known of them."""
+        return {} if failures or stopped else dict.fromkeys(range(self.nprocs))
 
     def worker_env(self, rank: int) -> dict[str, str]:
         """Return the whole environment of the worker of ``rank``."""
@@ -265,7 +266,7 @@ class PContext(abc.ABC):
                 "its workers have been killed and reaped"
             )
         failures, stopped = explain(gang, self.stdouts, self.stderrs)
-        values = {} if failures or stopped else self._return_values()
+        values = self._return_values(failures, stopped)
         return RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped)
 
     def _release(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procession._loop.gang import Gang
     from procession._loop.worker import Worker
 
-__all__ = ["Failures", "explain"]
+__all__ = ["Failures", "explain", "failed_after_all"]
 
 Failures = dict[int, ProcessFailure]
 
@@ -26,22 +26,43 @@ def explain(
 ) -> tuple[Failures, Failures]:
     """Return ``(failures, stopped)`` of a gang that has ended, each in order of time."""
     verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
-    since_boot = time.time_ns() - time.monotonic_ns()
 
     def failure(death: Death) -> ProcessFailure:
         worker = gang.workers[death.local_rank]
-        return ProcessFailure(
-            local_rank=death.local_rank,
-            pid=death.pid,
-            exitcode=death.exitcode,
-            error_file=worker.error_file,
-            timestamp_ns=since_boot + failure_time_ns(death),
-            evidence=_evidence(worker, stdouts, stderrs),
-        )
+        return _failure(worker, failure_time_ns(death), _evidence(worker, stdouts, stderrs))
 
     return (
         {death.local_rank: failure(death) for death in verdict.failures},
         {death.local_rank: failure(death) for death in verdict.stopped},
+    )
+
+
+def failed_after_all(
+    worker: Worker, why: str, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
+) -> ProcessFailure:
+    """Return the failure of a worker that ended with 0, for all that has not done what it was for.
+
+    Args:
+        worker: The worker.
+        why: The failure in words; the worker's own error file, if there is one, where empty.
+        stdouts: Path of each rank's stdout.
+        stderrs: Path of each rank's stderr.
+    """
+    failure = _failure(worker, worker.died_ns, _evidence(worker, stdouts, stderrs))
+    if why:
+        failure.message = why
+        failure.error_file_data = {"message": why}
+    return failure
+
+
+def _failure(worker: Worker, monotonic_ns: int, evidence: Evidence) -> ProcessFailure:
+    return ProcessFailure(
+        local_rank=worker.rank,
+        pid=worker.pid,
+        exitcode=worker.exitcode or 0,
+        error_file=worker.error_file,
+        timestamp_ns=time.time_ns() - time.monotonic_ns() + monotonic_ns,
+        evidence=evidence,
     )
 
 

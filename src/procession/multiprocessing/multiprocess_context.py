@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import fork_guardian, spawn_guardian
+from procession._worker import reply
+from procession._worker.exceptions import pack
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
+from procession.multiprocessing.failures import failed_after_all
 from procession.multiprocessing.fork_server import function_server, module_names
 from procession.multiprocessing.payload import Payload, interpreter_flags
-from procession.multiprocessing.returns import ReturnPipes
+from procession.multiprocessing.replies import Outcome, Replies
 from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
     from procession._loop.gang import Gang
+    from procession.multiprocessing.errors import ProcessFailure
+    from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
     from procession.multiprocessing.supervision import Supervision
@@ -31,6 +37,12 @@ __all__ = ["MultiprocessContext"]
 _BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "spawned.py"
 )
+
+
+_UNFINISHED = {
+    reply.BEGUN: "the worker ended with status 0 before its function was called",
+    reply.RETURNED: "the worker ended with status 0 while its return value was pickled",
+}
 
 
 class MultiprocessContext(PContext):
@@ -64,7 +76,7 @@ class MultiprocessContext(PContext):
         self.start_method = start_method
         if supervision is not None:
             _check_preload(supervision, start_method)
-        self._returns = ReturnPipes()
+        self._replies = Replies()
         super().__init__(
             name,
             entrypoint,
@@ -84,7 +96,7 @@ class MultiprocessContext(PContext):
         return None if self.start_method == "fork" else super()._kept_guardian()
 
     def _make_gang(self) -> Gang:
-        self._held_things.callback(self._returns.close)
+        self._held_things.callback(self._take_replies)
         return super()._make_gang()
 
     def _server(self) -> ServerOrder | None:
@@ -96,47 +108,70 @@ class MultiprocessContext(PContext):
         return function_server(self._common_env(), module_names(wishes.preload))
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
-        refuse_unspeakable([sys.executable], self.worker_env(rank))
-        result = self._returns.open(rank, gang)
-        try:
-            if self.start_method == "fork":
-                gang.start(rank, (), ("",), self.worker_env(rank), (0, *streams, result))
-            else:
-                self._send_payload(gang, rank, streams, result)
-        finally:
-            os.close(result)
+        env = self.worker_env(rank)
+        refuse_unspeakable([sys.executable], env)
+        reply_fd = self._replies.open(rank)
+        if self.start_method == "fork":
+            gang.start(rank, (), ("",), env, (0, *streams, reply_fd))
+        else:
+            self._send_payload(gang, rank, streams, reply_fd)
 
-    def _send_payload(self, gang: Gang, rank: int, streams: tuple[int, int], result: int) -> None:
+    def _send_payload(self, gang: Gang, rank: int, streams: tuple[int, int], reply_fd: int) -> None:
         from multiprocessing import resource_tracker
 
-        payload = Payload(f"{self.name}{rank}", self._function, self.args[rank])
         argv = [sys.executable, *interpreter_flags(), _BOOTSTRAP]
-        quiet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        body = payload.open()
-        # The tracker runs from the first use of shared things; a worker that needs none gets a
-        # placeholder, so that the numbers of the fds behind it stay.
-        tracker = resource_tracker.getfd() if payload.needs_multiprocessing else None
-        fds = (quiet, *streams, body, result, tracker or quiet, *payload.handed_over)
-        try:
+        with ExitStack() as for_the_start:
+            quiet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            for_the_start.callback(os.close, quiet)
+            payload = Payload(
+                f"{self.name}{rank}", self._function, self.args[rank], self.start_method
+            )
+            for_the_start.callback(payload.close)
+            # The tracker runs from the first use of shared things; a worker that needs none gets a
+            # placeholder, so that the numbers of the fds behind it stay.
+            tracker = resource_tracker.getfd() if payload.needs_multiprocessing else None
+            fds = (quiet, *streams, payload.fd, reply_fd, tracker or quiet, *payload.handed_over)
             gang.start(rank, (sys.executable,), argv, self.worker_env(rank), fds)
-        finally:
-            os.close(body)
-            os.close(quiet)
 
-    def _return_values(self) -> dict[int, Any]:
-        return self._returns.values(range(self.nprocs))
+    def _take_replies(self) -> None:
+        workers = self._gang.workers.values() if self._gang is not None else ()
+        well = all(worker.exitcode == 0 for worker in workers)
+        self._replies.close(wanted={worker.rank for worker in workers if well})
+
+    def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
+        for rank, failure in (*failures.items(), *stopped.items()):
+            failure.packed_exception = self._replies.outcome(rank).packed
+        if failures or stopped:
+            return {}
+        outcomes = {rank: self._replies.outcome(rank) for rank in range(self.nprocs)}
+        failures.update(
+            {
+                rank: self._lost(rank, outcome)
+                for rank, outcome in outcomes.items()
+                if _is_lost(outcome)
+            }
+        )
+        return {rank: outcome.value for rank, outcome in outcomes.items() if rank not in failures}
+
+    def _lost(self, rank: int, outcome: Outcome) -> ProcessFailure:
+        """Return the failure of a worker that ended with 0, and without a value for us."""
+        why = str(outcome.lost or _UNFINISHED.get(outcome.stage, ""))
+        worker = self._running_gang().workers[rank]
+        failure = failed_after_all(worker, why, self.stdouts, self.stderrs)
+        failure.packed_exception = pack(outcome.lost) if outcome.lost else outcome.packed
+        return failure
 
     def _run_forked(self, rank: int, fds: Sequence[int]) -> int:
         from procession._worker.function import as_child_process, run_call, speak_through
 
-        (result,) = fds
+        (reply_fd,) = fds
         for fd, name, path in (
             (1, "stdout", self.stdouts[rank]),
             (2, "stderr", self.stderrs[rank]),
         ):
             if path:
                 speak_through(fd, name)
-        return as_child_process(lambda: run_call(self._function, self.args[rank], result))
+        return as_child_process(lambda: run_call(self._function, self.args[rank], reply_fd))
 
     def _fork_nanny(self) -> Guardian:
         # Imported here, in the caller: a forked child must find them imported.
@@ -151,6 +186,11 @@ class MultiprocessContext(PContext):
 
         with fork_guard():
             return fork_guardian(self._run_id, self._run_forked)
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    """True of a worker that ended with 0; a function that ends its process itself returns None."""
+    return outcome.lost is not None or outcome.stage not in (reply.CALLED, reply.VALUE)
 
 
 def _check_preload(wishes: Supervision, start_method: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from procession._os.anonymous import anonymous_file
+from procession._worker import parcel
 from procession.errors import NotPicklableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import BinaryIO
 
 __all__ = [
     "FIRST_HANDED_OVER",
@@ -20,8 +22,8 @@ __all__ = [
     "server_settings",
 ]
 
-FIRST_HANDED_OVER = 7  # the worker's fds: 0-2 std, 3 lock, 4 payload, 5 result, 6 resource tracker
-_LENGTH = 8  # bytes, as in _worker/function.py
+FIRST_HANDED_OVER = 7  # the worker's fds: 0-2 std, 3 lock, 4 payload, 5 reply, 6 resource tracker
+_MOST_HANDED_OVER = 253 - FIRST_HANDED_OVER  # SCM_MAX_FD, include/net/scm.h
 
 
 class Payload:
@@ -29,9 +31,17 @@ class Payload:
 
     multiprocessing's own objects ask the "spawning popen" for the number that an fd will have in
     the child; this object answers in its place.
+
+    Attributes:
+        fd: Of a file that holds it; a file, so no reader need be waited for.
+        handed_over: Fds for the worker, to be numbered from ``FIRST_HANDED_OVER``. They belong to
+            the arguments.
+        needs_multiprocessing: Arguments name something of that package.
     """
 
-    def __init__(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> None:
+    def __init__(
+        self, name: str, fn: Callable[..., Any], args: Sequence[Any], start_method: str
+    ) -> None:
         """Pickle ``fn(*args)`` for one worker.
 
         Raises:
@@ -41,36 +51,67 @@ class Payload:
 
         self.DupFd = _DupFd
         self.handed_over: list[int] = []
-        body = self._pickle(fn, args)
-        self.needs_multiprocessing = b"multiprocessing" in body
-        self._parts = (_dump(self._settings(name)), body)
+        self.needs_multiprocessing = False
+        self.fd = anonymous_file("procession-payload")
+        try:
+            with open(self.fd, "r+b", closefd=False) as file:
+                self._write(file, name, fn, args, start_method)
+            os.lseek(self.fd, 0, os.SEEK_SET)
+        except BaseException:
+            self.close()
+            raise
 
     def duplicate_for_child(self, fd: int) -> int:
         """Promise the child a copy of ``fd``; called by multiprocessing while it pickles."""
         self.handed_over.append(fd)
         return FIRST_HANDED_OVER + len(self.handed_over) - 1
 
-    def open(self) -> int:
-        """Return an fd that reads the payload; it is a file, so no reader need be waited for."""
-        fd = _anonymous_file()
-        with open(fd, "wb", closefd=False) as file:
-            file.writelines(len(part).to_bytes(_LENGTH, "little") + part for part in self._parts)
-        os.lseek(fd, 0, os.SEEK_SET)
-        return fd
+    def close(self) -> None:
+        """Close the file; what has been sent of it stays with who got it."""
+        os.close(self.fd)
 
-    def _settings(self, name: str) -> dict[str, Any]:
-        return {**_settings(name), "multiprocessing": self.needs_multiprocessing}
+    def _write(
+        self,
+        file: BinaryIO,
+        name: str,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        start_method: str,
+    ) -> None:
+        pickled = self._write_call(file, fn, args, start_method)
+        if len(self.handed_over) > _MOST_HANDED_OVER:
+            raise NotPicklableError(
+                f"the arguments of {_name_of(fn)} hold {len(self.handed_over)} file descriptors, and a "
+                f"worker can be handed {_MOST_HANDED_OVER}; pass fewer pipes, queues or tensors at once"
+            )
+        file.flush()
+        self.needs_multiprocessing = _mentions(self.fd, b"multiprocessing", pickled)
+        parcel.write(file, self._settings(name))
 
-    def _pickle(self, fn: Callable[..., Any], args: Sequence[Any]) -> bytes:
+    def _write_call(
+        self, file: BinaryIO, fn: Callable[..., Any], args: Sequence[Any], start_method: str
+    ) -> int:
         from multiprocessing.context import set_spawning_popen
 
         set_spawning_popen(self)  # type: ignore[arg-type]
         try:
-            return _dump((fn, tuple(args)))
+            return self._either_way(file, (fn, tuple(args)))
         except Exception as error:
-            raise NotPicklableError(_explain(fn, args, error)) from error
+            raise NotPicklableError(_explain(fn, args, error, start_method)) from error
         finally:
             set_spawning_popen(None)
+
+    def _either_way(self, file: BinaryIO, call: Any) -> int:
+        try:
+            return parcel.write(file, call, _by_name)
+        except _NeedsValueError:
+            self.handed_over.clear()
+            file.seek(0)
+            file.truncate()
+            return parcel.write(file, call, _by_value)
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        return {**_settings(name), "multiprocessing": self.needs_multiprocessing}
 
 
 def server_settings() -> dict[str, Any]:
@@ -120,29 +161,52 @@ def refuse_recursion() -> None:
         )
 
 
-def _dump(value: Any) -> bytes:
+class _NeedsValueError(Exception):
+    """Something was met that the worker cannot import."""
+
+
+def _by_name(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
     from multiprocessing.reduction import ForkingPickler
 
-    class ByValueWhereNeeded(ForkingPickler):
-        """Pickles by reference what the worker can import, and by value what it cannot."""
+    class ByName(ForkingPickler):
+        """Pickles classes and functions by name, as long as all have one."""
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, _by_reference_kinds()) and not _importable(obj):
-                return _by_value(obj)
+            if isinstance(obj, _kinds()) and not _importable(obj):
+                raise _NeedsValueError
             return NotImplemented
 
-    buffer = io.BytesIO()
-    ByValueWhereNeeded(buffer, -1).dump(value)
-    return buffer.getvalue()
+    return ByName(file, parcel.PROTOCOL, True, buffers)
 
 
-def _by_reference_kinds() -> tuple[type, ...]:
-    from types import FunctionType
+def _by_value(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
+    from multiprocessing.reduction import ForkingPickler
 
-    return FunctionType, type
+    import cloudpickle
+
+    class ByValueWhereNeeded(cloudpickle.Pickler):  # type: ignore[misc]
+        """Pickles by name what the worker can import, and by value what it cannot."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _kinds()) and _importable(obj):
+                return NotImplemented
+            return super().reducer_override(obj)
+
+    pickler = ByValueWhereNeeded(file, parcel.PROTOCOL, buffers)
+    pickler.dispatch_table = {**pickler.dispatch_table, **ForkingPickler._extra_reducers}  # type: ignore[attr-defined]
+    return pickler
+
+
+def _kinds() -> tuple[type, ...]:
+    from types import FunctionType, ModuleType
+
+    return FunctionType, type, ModuleType
 
 
 def _importable(obj: Any) -> bool:
+    """True if the worker finds ``obj`` by its name."""
+    if not hasattr(obj, "__qualname__"):  # a module, which has no name for the standard pickler
+        return False
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     if module is None or (module.__name__ == "__main__" and not _main_is_a_file(module)):
         return False
@@ -164,19 +228,19 @@ def _main_is_a_file(module: Any) -> bool:
     return os.path.isfile(getattr(module, "__file__", None) or "")
 
 
-def _by_value(obj: Any) -> Any:
-    import pickle
+def _mentions(fd: int, word: bytes, end: int) -> bool:
+    import mmap
 
-    import cloudpickle
+    with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as whole:
+        return whole.find(word, 0, end) >= 0
 
-    return pickle.loads, (cloudpickle.dumps(obj),)
 
-
-def _explain(fn: Callable[..., Any], args: Sequence[Any], error: Exception) -> str:
+def _explain(
+    fn: Callable[..., Any], args: Sequence[Any], error: Exception, start_method: str
+) -> str:
     culprit = next((what for what, value in _suspects(fn, args) if not _picklable(value)), None)
     hint = (
-        "Create locks, queues and events with multiprocessing.get_context(start_method), where "
-        "start_method is the one given to start_processes."
+        f"Make locks, queues and events with multiprocessing.get_context({start_method!r})."
         if "context" in str(error)
         else "Pass plain data and open files, sockets or locks inside the function, "
         'or use start_method="fork".'
@@ -185,26 +249,25 @@ def _explain(fn: Callable[..., Any], args: Sequence[Any], error: Exception) -> s
 
 
 def _suspects(fn: Callable[..., Any], args: Sequence[Any]) -> list[tuple[str, Any]]:
-    name = getattr(fn, "__qualname__", repr(fn))
     numbered = [
-        (f"argument {index} of {name}, of type {type(value).__qualname__},", value)
+        (f"argument {index} of {_name_of(fn)}, of type {type(value).__qualname__},", value)
         for index, value in enumerate(args)
     ]
-    return [(f"the function {name}", fn), *numbered]
+    return [(f"the function {_name_of(fn)}", fn), *numbered]
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    return str(getattr(fn, "__qualname__", None) or repr(fn))
 
 
 def _picklable(value: Any) -> bool:
+    from io import BytesIO
+
     try:
-        _dump(value)
+        try:
+            parcel.write(BytesIO(), value, _by_name)
+        except _NeedsValueError:
+            parcel.write(BytesIO(), value, _by_value)
     except Exception:  # noqa: BLE001 - any failure at all is the answer
         return False
     return True
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("procession-payload")
-    from tempfile import TemporaryFile
-
-    with TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -19,6 +19,8 @@ class ChildFailedError(Exception):
     A launcher whose main function is under `record` hands the first failure's error file on to
     whoever launched it, as if the launcher itself had failed so.
 
+    Its ``__cause__`` is the first failure's own exception, where a function raised it.
+
     Attributes:
         name: What was run.
         failures: By global rank, the workers that failed by themselves.
@@ -37,6 +39,7 @@ class ChildFailedError(Exception):
         if not failures:
             raise AssertionError("a ChildFailedError is of at least one failure")
         super().__init__(self.format_msg())
+        self.__cause__ = self.get_first_failure()[1].exception
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.name, self.failures, self.stopped), self.__dict__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from procession._report.errorfile import NONE, read_error_file
@@ -38,6 +39,7 @@ class ProcessFailure:
         evidence: What the launcher knows beside the exit code.
         host: Where it ran; this host if not given.
         problem: What is wrong with the error file, to be read after "error.json is"; None if nothing.
+        packed_exception: What a function raised, as it came from the worker; see ``exception``.
     """
 
     local_rank: int
@@ -51,6 +53,7 @@ class ProcessFailure:
     evidence: Evidence = Evidence()  # noqa: RUF009 - frozen
     host: str = ""
     problem: str | None = field(init=False)
+    packed_exception: bytes = field(default=b"", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         record = read_error_file(self.error_file)
@@ -63,6 +66,20 @@ class ProcessFailure:
         self.timestamp = self.timestamp_ns // 10**9
         said = record.message if record and not record.problem else ""
         self.message = said or self._in_words()
+
+    @cached_property
+    def exception(self) -> BaseException | None:
+        """What the function raised, rebuilt when it is first asked for; None for other failures.
+
+        Its causes, notes, group members and the places of its traceback are the worker's. Where it
+        cannot be rebuilt, ``procession.errors.RemoteError`` tells it in words.
+        """
+        from procession.multiprocessing.errors.remote import unpack
+
+        return unpack(self.packed_exception)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "exception"}
 
     def signal_name(self) -> str:
         """The name of the signal that ended the worker, ``<N/A>`` if none did or it has no name."""

@@ -1,0 +1,111 @@
+"""What a worker leaves of its call: how far it came, and what the function returned or raised.
+
+The reply is a file that the launcher has made and reads when the worker is dead: its first byte is
+the stage, the content begins at ``CONTENT``. A file takes a result of any size at once, whoever reads
+it when, whatever process of the worker's holds a copy of its descriptor, and however the worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CONTENT = 64  # bytes
+
+BEGUN = b"\0"  # an empty file says the same
+CALLED = b"C"  # the function has been called
+RETURNED = b"R"  # and has returned; its value is being pickled
+VALUE = b"V"  # the content is its value, as parcel.py writes it
+RAISED = b"E"  # the content is an exception, as exceptions.py packs it
+
+
+class Reply:
+    """The file as the worker holds it.
+
+    A child that the function forks and that returns or raises as well has nothing to say in it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.stage = BEGUN
+        self._fd = fd
+        self._owner = os.getpid()
+        self._identity = _identity(fd)
+
+    def is_ours(self) -> bool:
+        """True in the worker itself, False in what it has forked."""
+        return os.getpid() == self._owner
+
+    def enter(self, stage: bytes) -> None:
+        """Note how far the worker has come."""
+        self._require_file()
+        self.stage = stage
+        os.pwrite(self._fd, stage, 0)
+
+    def value(self, value: Any) -> None:
+        """Leave what the function returned.
+
+        Raises:
+            PicklingError: It cannot be pickled; the message names its type.
+            OSError: It cannot be written.
+        """
+        from procession._worker import homeward, parcel
+
+        self._require_file()
+
+        def attempt(make_pickler: parcel.MakePickler) -> None:
+            os.ftruncate(self._fd, CONTENT)
+            with open(self._fd, "wb", closefd=False) as file:
+                file.seek(CONTENT)
+                parcel.write(file, value, make_pickler)
+
+        try:
+            homeward.either_way(attempt)
+        except OSError:
+            raise
+        except Exception as error:
+            raise _refusal(value, error) from error
+        self.enter(VALUE)
+
+    def exception(self, error: BaseException) -> None:
+        """Leave what the function raised, as far as it can be."""
+        from procession._worker import exceptions
+
+        packed = exceptions.pack(error)
+        self._require_file()
+        os.ftruncate(self._fd, CONTENT)
+        with open(self._fd, "wb", closefd=False) as file:
+            file.seek(CONTENT)
+            file.write(packed)
+        self.enter(RAISED)
+
+    def _require_file(self) -> None:
+        """Refuse to write into whatever has got the number since the function closed our file.
+
+        Raises:
+            OSError: It has.
+        """
+        if _identity(self._fd) != self._identity:
+            raise OSError(
+                f"fd {self._fd}, which carries the function's result to the launcher, was closed "
+                "by the function; close only what it has opened"
+            )
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _refusal(value: Any, error: Exception) -> Exception:
+    from _pickle import PicklingError
+
+    return PicklingError(
+        f"the return value, of type {type(value).__qualname__}, cannot be pickled and so cannot "
+        f"go back to the launcher: {error}; return plain data, or write it to a file"
+    )

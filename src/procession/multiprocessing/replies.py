@@ -1,0 +1,82 @@
+"""What workers left of their calls: a file a rank, read when all are dead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from procession._os.anonymous import anonymous_file, freeze
+from procession._worker import parcel, reply
+from procession.errors import NotPicklableError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Outcome", "Replies"]
+
+
+class Outcome(NamedTuple):
+    """What came of one rank's call.
+
+    Attributes:
+        stage: How far it came, as in ``_worker/reply.py``.
+        value: What the function returned.
+        packed: What it raised, as ``_worker/exceptions.py`` packs it; empty if nothing.
+        lost: Why there is no value of a function that returned one.
+    """
+
+    stage: bytes = reply.BEGUN
+    value: Any = None
+    packed: bytes = b""
+    lost: NotPicklableError | None = None
+
+
+class Replies:
+    """The reply files of a gang."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, int] = {}
+        self._outcomes: dict[int, Outcome] = {}
+
+    def open(self, rank: int) -> int:
+        """Return the fd of a new file for ``rank``'s reply; it stays ours."""
+        self._files[rank] = anonymous_file("procession-reply")
+        return self._files[rank]
+
+    def outcome(self, rank: int) -> Outcome:
+        """Return what came of ``rank``, once all files have been closed."""
+        return self._outcomes.get(rank, Outcome())
+
+    def close(self, wanted: Collection[int]) -> None:
+        """Read what dead workers left, and close the files.
+
+        Args:
+            wanted: The ranks whose values are rebuilt; of the others exceptions alone are kept.
+        """
+        while self._files:
+            rank, fd = self._files.popitem()
+            freeze(fd)
+            with open(fd, "rb") as file:
+                file.seek(0)
+                self._outcomes[rank] = _outcome(file, rank, wanted=rank in wanted)
+
+
+def _outcome(file: Any, rank: int, *, wanted: bool) -> Outcome:
+    stage = file.read(1) or reply.BEGUN
+    file.seek(reply.CONTENT)
+    if stage == reply.RAISED:
+        return Outcome(stage, packed=file.read())
+    if stage != reply.VALUE or not wanted:
+        return Outcome(stage)
+    try:
+        return Outcome(stage, parcel.read(file))
+    except BaseException as error:  # noqa: BLE001 - whatever the value's own code raises
+        return Outcome(stage, lost=_lost(rank, error))
+
+
+def _lost(rank: int, error: BaseException) -> NotPicklableError:
+    lost = NotPicklableError(
+        f"the return value of local rank {rank} cannot be rebuilt here: {error!r}; return plain "
+        "data, or objects of classes that the launcher can import"
+    )
+    lost.__cause__ = error
+    return lost
