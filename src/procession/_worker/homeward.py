@@ -14,8 +14,7 @@ from procession._worker import parcel
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pickle import PickleBuffer
-    from typing import Any, BinaryIO, TypeVar
+    from typing import Any, TypeVar
 
     PersistentId = Callable[[Any], int | None]
     T = TypeVar("T")
@@ -53,51 +52,51 @@ def find_or_build(module: str, qualname: str, value: bytes) -> Any:
 
 
 def _by_name(persistent_id: PersistentId | None) -> parcel.MakePickler:
-    def make(file: BinaryIO, buffers: Callable[[PickleBuffer], bool]) -> Any:
-        if persistent_id is None:
-            return _with_tensors(parcel.plain(file, buffers))
-        return _with_tensors(_numbering(persistent_id)(file, parcel.PROTOCOL))
+    from _pickle import Pickler
 
-    return make
+    # A pickler looks up both at its making, in C: on its class, or not at all.
+    kind: Any = Pickler
+    table = _table(None)
+    if table or persistent_id:
+        kind = type("ByName", (Pickler,), _members(table, persistent_id))
+    return lambda file, buffers: kind(file, parcel.PROTOCOL, buffer_callback=buffers)
 
 
 def _by_value(persistent_id: PersistentId | None) -> parcel.MakePickler:
     import cloudpickle
 
-    class Homeward(cloudpickle.Pickler):  # type: ignore[misc]
-        """Adds the name to what cloudpickle sends by value."""
+    def reducer_override(self: Any, obj: Any) -> Any:
+        """Add the name to what cloudpickle sends by value."""
+        reduced = cloudpickle.Pickler.reducer_override(self, obj)
+        if reduced is NotImplemented or not isinstance(obj, _kinds()):
+            return reduced
+        named: Any = obj
+        return find_or_build, (named.__module__, named.__qualname__, cloudpickle.dumps(obj))
 
-        def reducer_override(self, obj: Any) -> Any:
-            reduced = super().reducer_override(obj)
-            if reduced is NotImplemented or not isinstance(obj, _kinds()):
-                return reduced
-            name: Any = obj
-            return find_or_build, (name.__module__, name.__qualname__, cloudpickle.dumps(obj))
-
-    if persistent_id is not None:
-        Homeward.persistent_id = staticmethod(persistent_id)
-
-    def make(file: BinaryIO, buffers: Callable[[PickleBuffer], bool]) -> Any:
-        return _with_tensors(Homeward(file, parcel.PROTOCOL, buffers))
-
-    return make
+    members = _members(_table(cloudpickle.Pickler.dispatch_table), persistent_id)
+    members["reducer_override"] = reducer_override
+    kind: Any = type("ByValue", (cloudpickle.Pickler,), members)
+    return lambda file, buffers: kind(file, parcel.PROTOCOL, buffers)
 
 
-def _numbering(persistent_id: PersistentId) -> Any:
-    from _pickle import Pickler
+def _members(table: Any, persistent_id: PersistentId | None) -> dict[str, Any]:
+    members = {} if table is None else {"dispatch_table": table}
+    return (
+        members
+        if persistent_id is None
+        else {**members, "persistent_id": staticmethod(persistent_id)}
+    )
 
-    return type("Numbering", (Pickler,), {"persistent_id": staticmethod(persistent_id)})
 
+def _table(known: Any) -> Any:
+    """The dispatch table ``known`` (the standard one where None), with CPU tensors by value."""
+    if "torch" not in sys.modules:
+        return known
+    import copyreg
 
-def _with_tensors(pickler: Any) -> Any:
-    if "torch" in sys.modules:
-        import copyreg
+    from procession._worker.tensors import reducers
 
-        from procession._worker.tensors import reducers
-
-        known = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
-        pickler.dispatch_table = {**known, **reducers()}
-    return pickler
+    return {**(known or copyreg.dispatch_table), **reducers()}
 
 
 def _kinds() -> tuple[type, ...]:

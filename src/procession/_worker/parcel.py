@@ -99,15 +99,22 @@ def _buffers(file: BinaryIO, at: int, count: int) -> tuple[list[memoryview], int
     found: list[memoryview] = []
     if not count:
         return found, at
-    import mmap
-
-    whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    whole = _mapping(file)
     for _ in range(count):
         length = int.from_bytes(whole[at : at + _NUMBER], "little")
         at = _aligned(at + _NUMBER)
         found.append(whole[at : at + length])
         at += length
     return found, at
+
+
+def _mapping(file: BinaryIO) -> memoryview:
+    import mmap
+    import sys
+
+    # Before 3.13 a mapping keeps a descriptor of the file for as long as it lives.
+    without_fd = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY, **without_fd))
 
 
 def _aligned(offset: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from procession._worker import errorfile
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -107,5 +109,5 @@ def _refusal(value: Any, error: Exception) -> Exception:
 
     return PicklingError(
         f"the return value, of type {type(value).__qualname__}, cannot be pickled and so cannot "
-        f"go back to the launcher: {error}; return plain data, or write it to a file"
+        f"go back to the launcher: {errorfile.words(error)}; return plain data, or write it to a file"
     )

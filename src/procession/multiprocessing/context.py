@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
+from weakref import WeakMethod
 
 from procession._log import Logger
 from procession._loop.gang import Gang
@@ -84,7 +85,7 @@ class PContext(abc.ABC):
         self._inherited_env: dict[str, str] = {}  # the caller's, as it is at `start()`
         self._gang: Gang | None = None
         self._result: RunProcsResult | None = None
-        self._gate = SignalGate(_signal_exception, self._forward)
+        self._gate = SignalGate(_signal_exception, _weakly(self._forward))
         self._held_things = ExitStack()
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         tee_stdouts = _readable(destination.tee_stdouts)
@@ -319,6 +320,18 @@ class PContext(abc.ABC):
             )
         )
         return file
+
+
+def _weakly(method: Callable[[int], None]) -> Callable[[int], None]:
+    """Call ``method`` while its object lives: a circle would keep that, with all results, until a collection."""
+    reference = WeakMethod(method)
+
+    def call(number: int) -> None:
+        living = reference()
+        if living is not None:
+            living(number)
+
+    return call
 
 
 def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:

@@ -140,10 +140,10 @@ class MultiprocessContext(PContext):
 
     def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
         for rank, failure in (*failures.items(), *stopped.items()):
-            failure.packed_exception = self._replies.outcome(rank).packed
+            failure.packed_exception = self._replies.take(rank).packed
         if failures or stopped:
             return {}
-        outcomes = {rank: self._replies.outcome(rank) for rank in range(self.nprocs)}
+        outcomes = {rank: self._replies.take(rank) for rank in range(self.nprocs)}
         failures.update(
             {
                 rank: self._lost(rank, outcome)

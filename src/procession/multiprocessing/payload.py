@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from procession._os.anonymous import anonymous_file
 from procession._worker import parcel
+from procession._worker.errorfile import words
 from procession.errors import NotPicklableError
 
 if TYPE_CHECKING:
@@ -181,20 +182,30 @@ def _by_name(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
 
 def _by_value(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
     from multiprocessing.reduction import ForkingPickler
+    from types import CodeType
 
     import cloudpickle
 
+    def reduce_code(code: CodeType) -> tuple[Any, ...]:
+        """As cloudpickle does, but with the name of its file, which tracebacks show."""
+        make, parts = cloudpickle.Pickler.dispatch_table[CodeType](code)
+        return make, tuple(code.co_filename if part == "<dynamic-code>" else part for part in parts)
+
     class ByValueWhereNeeded(cloudpickle.Pickler):  # type: ignore[misc]
         """Pickles by name what the worker can import, and by value what it cannot."""
+
+        dispatch_table: ClassVar = {  # of the class: __init__ looks it up once, in C
+            **cloudpickle.Pickler.dispatch_table,
+            **ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+            CodeType: reduce_code,
+        }
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, _kinds()) and _importable(obj):
                 return NotImplemented
             return super().reducer_override(obj)
 
-    pickler = ByValueWhereNeeded(file, parcel.PROTOCOL, buffers)
-    pickler.dispatch_table = {**pickler.dispatch_table, **ForkingPickler._extra_reducers}  # type: ignore[attr-defined]
-    return pickler
+    return ByValueWhereNeeded(file, parcel.PROTOCOL, buffers)
 
 
 def _kinds() -> tuple[type, ...]:
@@ -238,14 +249,15 @@ def _mentions(fd: int, word: bytes, end: int) -> bool:
 def _explain(
     fn: Callable[..., Any], args: Sequence[Any], error: Exception, start_method: str
 ) -> str:
+    said = words(error)
     culprit = next((what for what, value in _suspects(fn, args) if not _picklable(value)), None)
     hint = (
         f"Make locks, queues and events with multiprocessing.get_context({start_method!r})."
-        if "context" in str(error)
+        if "context" in said
         else "Pass plain data and open files, sockets or locks inside the function, "
         'or use start_method="fork".'
     )
-    return f"{culprit or 'the function with its arguments'} cannot be pickled: {error}. {hint}"
+    return f"{culprit or 'the function with its arguments'} cannot be pickled: {said}. {hint}"
 
 
 def _suspects(fn: Callable[..., Any], args: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._os.anonymous import anonymous_file, freeze
 from procession._worker import parcel, reply
+from procession._worker.errorfile import words
 from procession.errors import NotPicklableError
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ class Replies:
         self._files[rank] = anonymous_file("procession-reply")
         return self._files[rank]
 
-    def outcome(self, rank: int) -> Outcome:
-        """Return what came of ``rank``, once all files have been closed."""
-        return self._outcomes.get(rank, Outcome())
+    def take(self, rank: int) -> Outcome:
+        """Hand over what came of ``rank``, once all files have been closed."""
+        return self._outcomes.pop(rank, Outcome())
 
     def close(self, wanted: Collection[int]) -> None:
         """Read what dead workers left, and close the files.
@@ -75,8 +76,8 @@ def _outcome(file: Any, rank: int, *, wanted: bool) -> Outcome:
 
 def _lost(rank: int, error: BaseException) -> NotPicklableError:
     lost = NotPicklableError(
-        f"the return value of local rank {rank} cannot be rebuilt here: {error!r}; return plain "
-        "data, or objects of classes that the launcher can import"
+        f"the return value of local rank {rank} cannot be rebuilt here: {words(error)}; "
+        "return plain data, or objects of classes that the launcher can import"
     )
     lost.__cause__ = error
     return lost

@@ -78,3 +78,77 @@ def dispositions() -> tuple[Any, ...]:
 
 def whole_environment() -> dict[str, str]:
     return dict(os.environ)
+
+
+def array(size: int) -> Any:
+    import numpy
+
+    return {"data": numpy.arange(size, dtype="f8"), "last": size - 1}
+
+
+def doubled(data: Any) -> Any:
+    data *= 2
+    return data, bool(data.flags.aligned)
+
+
+def leaves_a_child_that_holds_everything() -> int:
+    """A daemon has copies of all the worker's fds and never ends by itself."""
+    if os.fork() == 0:
+        os.setsid()
+        signal.pause()
+    return os.getpid()
+
+
+def is_returned_from_by_a_child_too() -> str:
+    child = os.fork()
+    if child == 0:
+        return "the child's"
+    os.waitpid(child, 0)
+    return "the worker's"
+
+
+def is_left_by_an_exception_in_a_child_too() -> int:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("of the child")
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def goes_on_in_a_thread(fifo: str) -> str:
+    def go_on() -> None:
+        with open(fifo) as file:
+            file.read()
+        print("the thread has ended")
+
+    threading.Thread(target=go_on).start()
+    return "returned"
+
+
+def closes_all() -> str:
+    os.closerange(3, 1024)
+    return "lost"
+
+
+def opens_a_file_where_ours_was(path: str) -> str:
+    os.closerange(3, 1024)
+    for _ in range(20):
+        os.open(path, os.O_WRONLY | os.O_CREAT)
+    return "lost"
+
+
+class OnlyHere:
+    """Cannot be rebuilt."""
+
+    def __reduce__(self) -> Any:
+        return getattr, (os, "not_there")
+
+
+def returns_what_cannot_be_rebuilt(rank: int) -> Any:
+    return OnlyHere() if rank == 1 else rank
+
+
+def deep() -> Any:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    return value

@@ -1,0 +1,87 @@
+"""``die(WAY)``, and functions that do it at a place of a worker's life."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import Any
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+    __repr__ = __str__
+
+
+class StubbornError(Exception):
+    def __reduce__(self) -> Any:
+        raise TypeError("not me")
+
+
+def recurse() -> None:
+    recurse()
+
+
+def die(way: str) -> None:
+    exits: Any = {"exit 0": 0, "exit 3": 3, "exit text": "good bye"}
+    errors = {"exception": ValueError("boom"), "KeyboardInterrupt": KeyboardInterrupt(),
+              "MemoryError": MemoryError(), "mute": MuteError(), "stubborn": StubbornError("x")}  # fmt: skip
+    if way in exits:
+        sys.exit(exits[way])
+    if way in errors:
+        raise errors[way]
+    if way == "RecursionError":
+        recurse()
+    if way.startswith("_exit"):
+        os._exit(int(way[-1]))
+    os.kill(os.getpid(), getattr(signal, way))
+
+
+class Dies:
+    """Dies of being unpickled, or of being pickled."""
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def __setstate__(self, state: Any) -> None:
+        if os.environ.get("DIES_AT") == "unpickle":
+            die(state["way"])
+        self.way = state["way"]
+
+    def __getstate__(self) -> Any:
+        if os.environ.get("DIES_AT") == "result":
+            die(self.way)
+        return {"way": self.way}
+
+
+def at_call(way: str) -> str:
+    die(way)
+    return "returned"
+
+
+def at_unpickle(_: Any) -> str:
+    return "returned"
+
+
+def at_result(way: str) -> Any:
+    return Dies(way)
+
+
+def at_exit(way: str) -> str:
+    atexit.register(die, way)
+    return "returned"
+
+
+def in_thread_after_result(way: str) -> str:
+    """What the main thread does when the function has returned, and before exit functions run."""
+    import threading
+
+    def go_on() -> None:
+        threading.main_thread().join(0.1)
+        die(way)
+
+    threading.Thread(target=go_on).start()
+    return "returned"
