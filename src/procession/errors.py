@@ -32,13 +32,13 @@ __all__ = [
     "ProcessionError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
+    "RemoteError",
     "RendezvousClosedError",
     "RendezvousConnectionError",
     "RendezvousError",
     "RendezvousGracefulExitError",
     "RendezvousStateError",
     "RendezvousTimeoutError",
-    "RemoteError",
     "StartError",
     "UsageError",
 ]
@@ -120,5 +120,7 @@ class RendezvousGracefulExitError(RendezvousError):
     """This host is not needed and leaves; not a failure, only a way out of the stack."""
 
     exit_code: ClassVar[int] = 0
+
+
 class RemoteError(Exception):
     """Stands for an exception of a worker that cannot be rebuilt here; its text is ``Name: text``."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from procession.errors import NotPicklableError
@@ -75,7 +76,6 @@ def test_a_worker_with_much_to_say_ends_before_anybody_asks(tmp_path: Path, meth
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [0, 1, 1 << 10, 1 << 20])
 def test_arrays(tmp_path: Path, method: str, size: int) -> None:
-    numpy = pytest.importorskip("numpy")
     value = run(tmp_path, method, jobs.array, size).return_values[0]
     assert numpy.array_equal(value["data"], numpy.arange(size, dtype="f8"))
     assert value["last"] == size - 1
@@ -86,7 +86,6 @@ def test_arrays(tmp_path: Path, method: str, size: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [3, 1 << 20])
 def test_arrays_as_arguments_are_the_workers_own(tmp_path: Path, method: str, size: int) -> None:
-    numpy = pytest.importorskip("numpy")
     data = numpy.ones(size)
     result = run(tmp_path, method, jobs.doubled, data, ranks=2)
     for value, aligned in result.return_values.values():
@@ -95,7 +94,6 @@ def test_arrays_as_arguments_are_the_workers_own(tmp_path: Path, method: str, si
 
 
 def test_the_launcher_holds_one_copy(tmp_path: Path) -> None:
-    pytest.importorskip("numpy")
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {os.path.dirname(jobs.__file__)!r})\n"
