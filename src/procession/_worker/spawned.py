@@ -1,6 +1,6 @@
 """The start of a spawned function worker: ``python [flags] …/_worker/spawned.py``.
 
-fd 3 is the run's lock, 4 the payload, 5 the result pipe, 6 the resource tracker, 7… what arguments
+fd 3 is the run's lock, 4 the payload, 5 the reply, 6 the resource tracker, 7… what arguments
 hand over.
 """
 
