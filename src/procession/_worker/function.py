@@ -34,7 +34,7 @@ def work_from_payload(fds: Sequence[int]) -> int:
 
 @contextmanager
 def bootstrapping() -> Iterator[None]:
-    """Have a launch that the import of the main module makes refused (payload.py)."""
+    """Have a launch that the import of the main module makes refused (likeness.py)."""
     main: Any = sys.modules["__main__"]
     main.PROCESSION_BOOTSTRAPPING = True
     try:

@@ -7,7 +7,7 @@ hand over.
 import os
 import sys
 
-PROCESSION_BOOTSTRAPPING = True  # seen by a launch from an unguarded main module (payload.py)
+PROCESSION_BOOTSTRAPPING = True  # seen by a launch from an unguarded main module (likeness.py)
 
 
 def _main() -> None:

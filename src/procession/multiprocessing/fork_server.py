@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from procession._guardian.client import SERVER, spawn_guardian
 from procession._guardian.kept import KeptGuardian
 from procession.errors import UsageError
-from procession.multiprocessing.payload import interpreter_flags, server_settings
+from procession.multiprocessing.likeness import interpreter_flags, server_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,14 +8,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import fork_guardian, spawn_guardian
-from procession._worker import reply
-from procession._worker.exceptions import pack
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.failures import failed_after_all
 from procession.multiprocessing.fork_server import function_server, module_names
-from procession.multiprocessing.payload import Payload, interpreter_flags
-from procession.multiprocessing.replies import Outcome, Replies
+from procession.multiprocessing.likeness import interpreter_flags
 from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
     from procession._loop.gang import Gang
-    from procession.multiprocessing.errors import ProcessFailure
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
@@ -37,12 +33,6 @@ __all__ = ["MultiprocessContext"]
 _BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "spawned.py"
 )
-
-
-_UNFINISHED = {
-    reply.BEGUN: "the worker ended with status 0 before its function was called",
-    reply.RETURNED: "the worker ended with status 0 while its return value was pickled",
-}
 
 
 class MultiprocessContext(PContext):
@@ -76,6 +66,8 @@ class MultiprocessContext(PContext):
         self.start_method = start_method
         if supervision is not None:
             _check_preload(supervision, start_method)
+        from procession.multiprocessing.replies import Replies
+
         self._replies = Replies()
         super().__init__(
             name,
@@ -119,6 +111,8 @@ class MultiprocessContext(PContext):
     def _send_payload(self, gang: Gang, rank: int, streams: tuple[int, int], reply_fd: int) -> None:
         from multiprocessing import resource_tracker
 
+        from procession.multiprocessing.payload import Payload
+
         argv = [sys.executable, *interpreter_flags(), _BOOTSTRAP]
         with ExitStack() as for_the_start:
             quiet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -144,22 +138,14 @@ class MultiprocessContext(PContext):
         if failures or stopped:
             return {}
         outcomes = {rank: self._replies.take(rank) for rank in range(self.nprocs)}
-        failures.update(
-            {
-                rank: self._lost(rank, outcome)
-                for rank, outcome in outcomes.items()
-                if _is_lost(outcome)
-            }
-        )
+        for rank, outcome in outcomes.items():
+            if outcome.problem is not None:
+                worker = self._running_gang().workers[rank]
+                failures[rank] = failed_after_all(
+                    worker, outcome.problem, self.stdouts, self.stderrs
+                )
+                failures[rank].packed_exception = outcome.packed
         return {rank: outcome.value for rank, outcome in outcomes.items() if rank not in failures}
-
-    def _lost(self, rank: int, outcome: Outcome) -> ProcessFailure:
-        """Return the failure of a worker that ended with 0, and without a value for us."""
-        why = str(outcome.lost or _UNFINISHED.get(outcome.stage, ""))
-        worker = self._running_gang().workers[rank]
-        failure = failed_after_all(worker, why, self.stdouts, self.stderrs)
-        failure.packed_exception = pack(outcome.lost) if outcome.lost else outcome.packed
-        return failure
 
     def _run_forked(self, rank: int, fds: Sequence[int]) -> int:
         from procession._worker.function import as_child_process, run_call, speak_through
@@ -186,11 +172,6 @@ class MultiprocessContext(PContext):
 
         with fork_guard():
             return fork_guardian(self._run_id, self._run_forked)
-
-
-def _is_lost(outcome: Outcome) -> bool:
-    """True of a worker that ended with 0; a function that ends its process itself returns None."""
-    return outcome.lost is not None or outcome.stage not in (reply.CALLED, reply.VALUE)
 
 
 def _check_preload(wishes: Supervision, start_method: str) -> None:

@@ -10,18 +10,13 @@ from procession._os.anonymous import anonymous_file
 from procession._worker import parcel
 from procession._worker.errorfile import words
 from procession.errors import NotPicklableError
+from procession.multiprocessing.likeness import main_is_a_file, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-__all__ = [
-    "FIRST_HANDED_OVER",
-    "Payload",
-    "interpreter_flags",
-    "refuse_recursion",
-    "server_settings",
-]
+__all__ = ["FIRST_HANDED_OVER", "Payload"]
 
 FIRST_HANDED_OVER = 7  # the worker's fds: 0-2 std, 3 lock, 4 payload, 5 reply, 6 resource tracker
 _MOST_HANDED_OVER = 253 - FIRST_HANDED_OVER  # SCM_MAX_FD, include/net/scm.h
@@ -112,54 +107,7 @@ class Payload:
             return parcel.write(file, call, _by_value)
 
     def _settings(self, name: str) -> dict[str, Any]:
-        return {**_settings(name), "multiprocessing": self.needs_multiprocessing}
-
-
-def server_settings() -> dict[str, Any]:
-    """Return what makes a fork server's workers such as this process would start them.
-
-    Raises:
-        RuntimeError: As of ``refuse_recursion``.
-    """
-    settings = _settings("")
-    return {
-        "sys_path": list(settings["sys_path"]),
-        "sys_argv": list(settings["sys_argv"]),
-        "main_name": settings.get("init_main_from_name"),
-        "main_path": settings.get("init_main_from_path"),
-    }
-
-
-def interpreter_flags() -> list[str]:
-    """Return the options this interpreter was started with, as its children should be."""
-    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
-
-    return list(_args_from_interpreter_flags())
-
-
-def _settings(name: str) -> dict[str, Any]:
-    from multiprocessing.spawn import get_preparation_data
-
-    refuse_recursion()
-    settings = dict(get_preparation_data(name))
-    settings["authkey"] = bytes(settings["authkey"])
-    if not _main_is_a_file(sys.modules["__main__"]):
-        settings.pop("init_main_from_name", None)
-        settings.pop("init_main_from_path", None)
-    return settings
-
-
-def refuse_recursion() -> None:
-    """Raise what multiprocessing raises where a worker's import of the main module launches again.
-
-    Raises:
-        RuntimeError: The main module starts workers while it is imported.
-    """
-    if getattr(sys.modules.get("__main__"), "PROCESSION_BOOTSTRAPPING", False):
-        raise RuntimeError(
-            "workers are started while the main module is being imported by a worker. Put the start "
-            "under 'if __name__ == \"__main__\":', so that importing the file starts nothing."
-        )
+        return {**settings(name), "multiprocessing": self.needs_multiprocessing}
 
 
 class _NeedsValueError(Exception):
@@ -219,24 +167,12 @@ def _importable(obj: Any) -> bool:
     if not hasattr(obj, "__qualname__"):  # a module, which has no name for the standard pickler
         return False
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
-    if module is None or (module.__name__ == "__main__" and not _main_is_a_file(module)):
+    if module is None or (module.__name__ == "__main__" and not main_is_a_file(module)):
         return False
     found: Any = module
     for name in obj.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is obj
-
-
-def _main_is_a_file(module: Any) -> bool:
-    """True unless main is a notebook, a prompt, ``-c``, stdin, or the ``__main__`` of a package.
-
-    A worker cannot import the first again, and must not import the last: it has no guard, because
-    nothing but its start imports it (as multiprocessing.spawn has it).
-    """
-    spec = getattr(module, "__spec__", None)
-    if spec is not None:
-        return str(spec.name).rpartition(".")[2] != "__main__"
-    return os.path.isfile(getattr(module, "__file__", None) or "")
 
 
 def _mentions(fd: int, word: bytes, end: int) -> bool:

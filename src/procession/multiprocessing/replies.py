@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from procession._os.anonymous import anonymous_file, freeze
 from procession._worker import parcel, reply
 from procession._worker.errorfile import words
+from procession._worker.exceptions import pack
 from procession.errors import NotPicklableError
 
 if TYPE_CHECKING:
@@ -21,14 +22,30 @@ class Outcome(NamedTuple):
     Attributes:
         stage: How far it came, as in ``_worker/reply.py``.
         value: What the function returned.
-        packed: What it raised, as ``_worker/exceptions.py`` packs it; empty if nothing.
-        lost: Why there is no value of a function that returned one.
+        packed: What it raised, or what keeps its value from us, as ``_worker/exceptions.py`` packs it.
+        lost: Why there is no value of a function that returned one; empty if there is, or none was.
     """
 
     stage: bytes = reply.BEGUN
     value: Any = None
     packed: bytes = b""
-    lost: NotPicklableError | None = None
+    lost: str = ""
+
+    @property
+    def problem(self) -> str | None:
+        """Why a worker that ended with 0 has failed for all that; empty if its error file tells.
+
+        A function that ends its own process with 0 has returned None.
+        """
+        if self.stage in (reply.CALLED, reply.VALUE):
+            return self.lost or None
+        return _UNFINISHED.get(self.stage, "")
+
+
+_UNFINISHED = {
+    reply.BEGUN: "the worker ended with status 0 before its function was called",
+    reply.RETURNED: "the worker ended with status 0 while its return value was pickled",
+}
 
 
 class Replies:
@@ -71,13 +88,13 @@ def _outcome(file: Any, rank: int, *, wanted: bool) -> Outcome:
     try:
         return Outcome(stage, parcel.read(file))
     except BaseException as error:  # noqa: BLE001 - whatever the value's own code raises
-        return Outcome(stage, lost=_lost(rank, error))
+        return _lost(rank, error)
 
 
-def _lost(rank: int, error: BaseException) -> NotPicklableError:
+def _lost(rank: int, error: BaseException) -> Outcome:
     lost = NotPicklableError(
         f"the return value of local rank {rank} cannot be rebuilt here: {words(error)}; "
         "return plain data, or objects of classes that the launcher can import"
     )
     lost.__cause__ = error
-    return lost
+    return Outcome(reply.VALUE, packed=pack(lost), lost=str(lost))

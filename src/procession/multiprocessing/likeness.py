@@ -1,0 +1,75 @@
+"""What makes a worker's interpreter like this one: options, paths, the main module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+__all__ = [
+    "interpreter_flags",
+    "main_is_a_file",
+    "refuse_recursion",
+    "server_settings",
+    "settings",
+]
+
+
+def server_settings() -> dict[str, Any]:
+    """Return what makes a fork server's workers such as this process would start them.
+
+    Raises:
+        RuntimeError: As of ``refuse_recursion``.
+    """
+    found = settings("")
+    return {
+        "sys_path": list(found["sys_path"]),
+        "sys_argv": list(found["sys_argv"]),
+        "main_name": found.get("init_main_from_name"),
+        "main_path": found.get("init_main_from_path"),
+    }
+
+
+def interpreter_flags() -> list[str]:
+    """Return the options this interpreter was started with, as its children should be."""
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    return list(_args_from_interpreter_flags())
+
+
+def settings(name: str) -> dict[str, Any]:
+    """Return what multiprocessing tells a spawned process of that name about this one."""
+    from multiprocessing.spawn import get_preparation_data
+
+    refuse_recursion()
+    found = dict(get_preparation_data(name))
+    found["authkey"] = bytes(found["authkey"])
+    if not main_is_a_file(sys.modules["__main__"]):
+        found.pop("init_main_from_name", None)
+        found.pop("init_main_from_path", None)
+    return found
+
+
+def refuse_recursion() -> None:
+    """Raise what multiprocessing raises where a worker's import of the main module launches again.
+
+    Raises:
+        RuntimeError: The main module starts workers while it is imported.
+    """
+    if getattr(sys.modules.get("__main__"), "PROCESSION_BOOTSTRAPPING", False):
+        raise RuntimeError(
+            "workers are started while the main module is being imported by a worker. Put the start "
+            "under 'if __name__ == \"__main__\":', so that importing the file starts nothing."
+        )
+
+
+def main_is_a_file(module: Any) -> bool:
+    """True unless main is a notebook, a prompt, ``-c``, stdin, or the ``__main__`` of a package.
+
+    A worker cannot import the first again, and must not import the last: it has no guard, because
+    nothing but its start imports it (as multiprocessing.spawn has it).
+    """
+    spec = getattr(module, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).rpartition(".")[2] != "__main__"
+    return os.path.isfile(getattr(module, "__file__", None) or "")
