@@ -13,6 +13,7 @@ from procession.errors import (
     ProgramNotFoundError,
     UsageError,
 )
+from procession.multiprocessing.fork_server import SCRIPT_BOOTSTRAP
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -61,7 +62,7 @@ def find_command(args: Namespace, environ: Mapping[str, str]) -> Command:
     if not args.module and _is_program(script, environ):
         return Command(_with_slash(script), words)
     return Command(
-        worker_python(environ), (_bootstrap(), *(["-m"] if args.module else []), script, *words)
+        worker_python(environ), (SCRIPT_BOOTSTRAP, *(["-m"] if args.module else []), script, *words)
     )
 
 
@@ -93,12 +94,6 @@ def worker_python(environ: Mapping[str, str]) -> str:
     except UsageError as error:
         raise type(error)(f"PYTHON_EXEC in the environment: {error}") from None
     return python
-
-
-def _bootstrap() -> str:
-    """The file that runs a script or module so that its exception is recorded."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return os.path.join(package, "_worker", "script.py")
 
 
 # --- scripts ---

@@ -143,6 +143,7 @@ class _Run:
             run_id=self._mark,
             exclusive=self._exclusive,
             guardian=self._guardian,
+            preload=self._plan.preload,
         )
 
     def _announce(self) -> None:

@@ -112,11 +112,20 @@ def _script(parser: ArgumentParser) -> None:
     _option(
         group,
         "--start-method",
-        type=str,
-        default="spawn",
+        default=Default("spawn"),
         choices=["spawn", "fork", "forkserver"],
         metavar="METHOD",
-        help="how function workers (--run-path) start: spawn, fork or forkserver (default: spawn)",
+        help="how function workers (--run-path) start: spawn, fork or forkserver (default: spawn; "
+        "with --preload: forkserver)",
+    )
+    _option(
+        group,
+        "--preload",
+        type=str,
+        default="",
+        metavar="MODULES",
+        help="import these modules once, as in torch,transformers, and fork the workers from there, at "
+        "every attempt (procession's own)",
     )
     group.add_argument(
         "--explain",

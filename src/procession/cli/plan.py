@@ -8,6 +8,7 @@ from procession.cli import settings
 from procession.cli.actions import Default
 from procession.cli.command import LOCAL_RANK
 from procession.cli.environment import Gang, rank_environment
+from procession.cli.preload import preloaded, start_method
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -49,6 +50,7 @@ class Plan(NamedTuple):
         name: The role, which stands before each line of output.
         command: What each worker executes.
         start_method: How a function worker starts.
+        preload: Modules that are imported once, in a server from which workers are forked.
         environments: What each local rank's environment has added, but for MASTER_PORT,
             TORCHELASTIC_RUN_ID and TORCHELASTIC_RESTART_COUNT.
         prefixes: What stands before each line of a local rank's output, None for the usual.
@@ -65,6 +67,7 @@ class Plan(NamedTuple):
     name: str
     command: Command
     start_method: str
+    preload: tuple[str, ...]
     environments: tuple[Mapping[str, str], ...]
     prefixes: dict[int, str] | None
     logs: Logs
@@ -126,7 +129,8 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         title=args.training_script,
         name=args.role,
         command=command,
-        start_method=args.start_method,
+        start_method=start_method(args),
+        preload=preloaded(args, command),
         environments=tuple(rank_environment(gang, rank, environ) for rank in range(workers)),
         prefixes=_prefixes(environ, args.role, workers),
         logs=_logs(args, environ),

@@ -18,13 +18,21 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
 
 __all__ = [
+    "SCRIPT_BOOTSTRAP",
     "ForkServer",
     "ServerOrder",
     "common_environment",
+    "first_of_path",
     "function_server",
     "module_names",
     "script_server",
 ]
+
+
+SCRIPT_BOOTSTRAP = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "script.py"
+)
+"""The first argument of a Python that runs a script whose exception is to be recorded."""
 
 
 class ServerOrder:
@@ -147,3 +155,27 @@ def common_environment(environments: Sequence[Mapping[str, str]]) -> dict[str, s
         for name, value in first.items()
         if all(other.get(name) == value for other in others)
     }
+
+
+def first_of_path(words: Sequence[str]) -> str:
+    """Return what Python puts before its search path where it is started with ``words``.
+
+    The directory of a script with its links resolved, a directory or zip file that is a program by
+    itself, or for ``-m`` the working directory.
+    """
+    path = words[0]
+    if path == "-m":
+        return os.getcwd()
+    if os.path.isdir(path) or _is_zip(path):
+        return os.path.abspath(path)
+    return os.path.dirname(os.path.realpath(path))
+
+
+def _is_zip(path: str) -> bool:
+    from zipimport import ZipImportError, zipimporter
+
+    try:
+        zipimporter(path)
+    except ZipImportError:
+        return False
+    return True

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import spawn_guardian
+from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
+from procession.multiprocessing.fork_server import (
+    SCRIPT_BOOTSTRAP,
+    first_of_path,
+    module_names,
+    script_server,
+)
 from procession.multiprocessing.guarded import GuardedHandler
 from procession.multiprocessing.speakable import programs, refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
@@ -13,6 +20,7 @@ from procession.numa._unbuilt import refuse_binding
 if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession._loop.gang import Gang
+    from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
     from procession.multiprocessing.subprocess_handler import SubprocessHandler
     from procession.multiprocessing.supervision import Supervision
@@ -42,6 +50,8 @@ class SubprocessContext(PContext):
         supervision: Supervision | None = None,
     ) -> None:
         refuse_binding(numa_options)
+        if supervision is not None and (supervision.preload or supervision.fork_server):
+            _check_preload(supervision, args)
         self._binary = entrypoint
         self.subprocess_handlers: dict[int, SubprocessHandler] = {}
         super().__init__(
@@ -67,6 +77,13 @@ class SubprocessContext(PContext):
     def _spawn_guardian(self) -> Guardian:
         return spawn_guardian(self._run_id)
 
+    def _server(self) -> ServerOrder | None:
+        modules = module_names(self._supervision.preload)
+        if not modules:
+            return None
+        first = first_of_path(self.args[0][1:])
+        return script_server(self._binary, self._common_env(), modules, first)
+
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         given: Any = self.args[rank]
         # torch's own usage example gives a bare string for one argument.
@@ -75,3 +92,12 @@ class SubprocessContext(PContext):
         env = self.worker_env(rank)
         refuse_unspeakable(argv, env)
         gang.start(rank, programs(self._binary, env), argv, env, (0, *streams))
+
+
+def _check_preload(wishes: Supervision, args: dict[int, tuple[Any, ...]]) -> None:
+    module_names(wishes.preload)
+    if wishes.fork_server or any(given[:1] != (SCRIPT_BOOTSTRAP,) for given in args.values()):
+        raise UsageError(
+            "modules are preloaded for functions, and for the scripts of 'procession run': a program "
+            "that is executed has nothing to be forked from; leave out preload and fork_server"
+        )
