@@ -1,4 +1,7 @@
-"""The same program under plain Python and under the bootstrap: nobody can tell the difference."""
+"""The same program under plain Python and as a worker: nobody can tell the difference.
+
+As a worker it is started by the bootstrap, or forked from a server with imports done ("warm").
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+WARM = Path(__file__).parent / "scripts" / "warm_script.py"
 BOOTSTRAP = Path(__file__).parents[2] / "src/procession/_worker/script.py"
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "RANK": "6", "LOCAL_RANK": "2"}
 
@@ -22,8 +26,9 @@ needs_311 = pytest.mark.skipif(sys.version_info < (3, 11), reason="of Python 3.1
 class Program:
     """A directory with a program, which is run from there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, warm: bool = False) -> None:
         self.directory = directory
+        self.warm = warm
         self.error_file = directory / "log" / "error.json"
         self.error_file.parent.mkdir()
 
@@ -51,16 +56,36 @@ class Program:
     def boot(
         self, *argv: str, flags: tuple[str, ...] = (), **options: Any
     ) -> tuple[int, bytes, bytes]:
-        return self.run(*flags, str(BOOTSTRAP), *argv, **options)
+        if not self.warm:
+            return self.run(*flags, str(BOOTSTRAP), *argv, **options)
+        return self.run(str(WARM), *argv, **self.with_variables(flags, options))
+
+    def with_variables(self, flags: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """Options with variables in place of flags: those that run a script have no flags."""
+        if set(flags) - AS_VARIABLE.keys():
+            pytest.skip("procession run gives no such flag to a script")
+        variables = {AS_VARIABLE[flag]: "1" for flag in flags}
+        return {**options, "env": {**options.get("env", {}), **variables}}
 
     def same(
         self, *argv: str, flags: tuple[str, ...] = (), **options: Any
     ) -> tuple[int, bytes, bytes]:
         """Run it plainly and booted, and hold that the results are equal to the byte."""
+        if self.warm:
+            options, flags = self.with_variables(flags, options), ()
         plain = self.run(*flags, *argv, **options)
         assert not self.error_file.exists()
-        assert self.boot(*argv, flags=flags, **options) == plain
+        booted = self.boot(*argv, flags=flags, **options)
+        assert self.but_for_modules(booted) == self.but_for_modules(plain)
         return plain
+
+    def but_for_modules(self, outcome: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
+        """Leave out what a program sees of imports that it did not make, where that is the point."""
+        if not self.warm:
+            return outcome
+        status, stdout, stderr = outcome
+        shown = [line for line in stdout.splitlines(True) if not line.startswith(b"imported: ")]
+        return status, b"".join(shown), stderr
 
     def error(self) -> dict[str, Any] | None:
         """The error file's message, None if there is no file."""
@@ -70,9 +95,12 @@ class Program:
         return message
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Program:
-    return Program(tmp_path)
+AS_VARIABLE = {"-u": "PYTHONUNBUFFERED", "-B": "PYTHONDONTWRITEBYTECODE"}
+
+
+@pytest.fixture(params=["exec", "warm"])
+def program(request: pytest.FixtureRequest, tmp_path: Path) -> Program:
+    return Program(tmp_path, warm=request.param == "warm")
 
 
 NAMESPACE = """
@@ -84,8 +112,8 @@ NAMESPACE = """
         print(name, spell(globals()[name]))
     print(__name__, __package__, __spec__ and __spec__.name, getattr(__loader__, "name", 0))
     print(sys.argv, getattr(sys, "orig_argv", None), sys.path)
-    print(sorted(sys.path_importer_cache))
-    print(sorted(set(sys.modules) - {"faulthandler"}))  # ours, on purpose
+    print("imported:", sorted(sys.path_importer_cache))
+    print("imported:", sorted(set(sys.modules) - {"faulthandler"}))  # ours, on purpose
     print(sys.modules["__main__"].__dict__ is globals(), __builtins__ is __import__("builtins"))
     print(sys.getrecursionlimit(), sys.excepthook is sys.__excepthook__, sys.exc_info())
 """

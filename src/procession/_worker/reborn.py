@@ -9,6 +9,8 @@ docs/why/warm.md has what is renewed here, and what is left as the imports made 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -83,6 +85,9 @@ def _be_script(main: dict[str, Any], first: str, argv: list[str]) -> None:
     if hasattr(sys, "orig_argv"):  # since 3.10
         sys.orig_argv[:] = argv
     main["__file__"] = argv[1]
+    # The namespace of __main__ was frozen with the imports: nothing that it holds would be collected
+    # when the interpreter ends.
+    atexit.register(gc.unfreeze)
     _renew_authkey()
     as_main.run(main)
 

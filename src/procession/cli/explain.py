@@ -36,6 +36,7 @@ def explain(plan: Plan, directory: str) -> str:
     sections = {
         "workers": [f"{workers} as {plan.name!r}, {_local(range(workers))}"],
         "argv": _commands(plan),
+        **({"fork server": _server(plan)} if plan.preload else {}),
         "environment added": _environment(plan),
         "output": _output(plan, directory),
         "signals": _signals(plan),
@@ -57,6 +58,15 @@ def _commands(plan: Plan) -> list[str]:
     if len(set(lines.values())) == 1:
         return [lines[0]]
     return [f"local rank {rank}: {line}" for rank, line in lines.items()]
+
+
+def _server(plan: Plan) -> list[str]:
+    names = ", ".join(plan.preload)
+    return [
+        f"imports {names} once, in the environment that all workers share",
+        "workers are forked from it, at every attempt; where a fork would break what a module has",
+        "started (threads, CUDA, sockets), a warning names the module and workers start by themselves",
+    ]
 
 
 def _call(plan: Plan, words: tuple[str, ...]) -> str:

@@ -1,0 +1,129 @@
+"""``procession run --preload``: scripts and functions from a server that is warm at every attempt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+COUNTED = """\
+import os
+with open("imports", "a") as file:
+    file.write(f"{os.getpid()}\\n")
+THREADS = os.environ.get("OMP_NUM_THREADS")
+print("loading")
+"""
+
+TELLS = """\
+import json, os, sys
+known = "counted" in sys.modules
+import counted
+attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+facts = [known, counted.THREADS, os.environ["RANK"], sys.argv[1:], __name__, os.environ["MASTER_PORT"]]
+print(json.dumps(facts))
+sys.exit(3 if attempt < 2 else 0)
+"""
+
+
+def told(here: Any, attempt: int, rank: int) -> list[Any]:
+    loading, facts = (
+        (here.runs / "latest")
+        .joinpath(f"attempt_{attempt}/{rank}/stdout.log")
+        .read_text()
+        .splitlines()
+    )
+    assert loading == "loading"
+    result: list[Any] = json.loads(facts)
+    return result
+
+
+def test_the_server_is_warm_at_every_attempt(here: Any) -> None:
+    here.file("counted.py", COUNTED)
+    here.file("tells.py", TELLS)
+    ended = here.run(
+        "-n", "2", "--max-restarts", "2", "--preload", "json, counted", "tells.py", "--lr", "1"
+    )
+    assert (ended.code, ended.err.count("attempt")) == (0, 2), ended.err
+    assert len((here.directory / "imports").read_text().splitlines()) == 1
+    facts = [[told(ended, attempt, rank) for rank in (0, 1)] for attempt in range(3)]
+    for both in facts:
+        for rank in (0, 1):
+            # OMP_NUM_THREADS is 1 where there are several workers: also when the library is imported
+            assert both[rank][:5] == [True, "1", str(rank), ["--lr", "1"], "__main__"]
+        assert both[0][5] == both[1][5]
+
+
+def test_a_failure_is_reported_as_of_any_script(here: Any) -> None:
+    here.file("fails.py", "import json\ndef f():\n    1 / 0\nf()\n")
+    tracebacks = []
+    for words in ([], ["--preload", "json"]):
+        ended = here.run(*words, "fails.py")
+        assert ended.code == 1
+        error = json.loads((ended.logs(0) / "error.json").read_text())["message"]
+        tracebacks.append(error["extraInfo"]["py_callstack"])
+        assert tracebacks[-1] == (ended.logs(0) / "stderr.log").read_text()
+    assert tracebacks[0] == tracebacks[1]
+    assert "ZeroDivisionError" in tracebacks[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "argv"), [(["-m", "mod"], "mod.py"), (["--run-path", "mod.py"], "mod.py")]
+)
+def test_modules_and_functions(here: Any, words: list[str], argv: str) -> None:
+    here.file("counted.py", COUNTED)
+    here.file(
+        "mod.py", "import sys, os\nprint('counted' in sys.modules, os.path.basename(sys.argv[0]))\n"
+    )
+    ended = here.run("-n", "2", "--preload", "counted", *words)
+    assert ended.code == 0, ended.err
+    for rank in (0, 1):
+        assert (ended.logs(rank) / "stdout.log").read_text() == f"loading\nTrue {argv}\n"
+    assert len((here.directory / "imports").read_text().splitlines()) == 1
+
+
+def test_the_terminal_of_a_single_worker_is_its_own(here: Any) -> None:
+    here.file("asks.py", "print(input())\n")
+    process = here.start("--preload", "json", "asks.py", stdin=-1)
+    out, _ = process.communicate("an answer\n", timeout=40)
+    assert out == "[default0]:an answer\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--preload", "jsno", "s.py"], "'jsno' cannot be preloaded: there is no module of that name"),
+        (["--preload", "a-b", "s.py"], "--preload a-b: 'a-b' is no module's name"),
+        (["--preload", "json", "--no-python", "/bin/true"], "/bin/true is a program"),
+        (["--preload", "json", "/bin/true"], "/bin/true is a program"),
+        (["--preload", "json", "--run-path", "--start-method", "spawn", "s.py"],
+         "--start-method spawn and --preload exclude each other"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_preloaded(here: Any, words: list[str], said: str) -> None:
+    here.file("s.py", "")
+    ended = here.run(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert not list(ended.runs.glob("*")) if ended.runs.exists() else True
+
+
+def test_what_a_fork_would_break_is_said_once(here: Any) -> None:
+    here.file(
+        "threaded.py",
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1000,), name='meter', daemon=True).start()\n",
+    )
+    here.file("s.py", "import sys\nprint('threaded' in sys.modules)\nsys.exit(1)\n")
+    ended = here.run("-n", "2", "--max-restarts", "1", "--preload", "threaded", "s.py")
+    assert ended.err.count("it would break threaded's the thread 'meter'") == 1
+    assert (ended.logs(0) / "stdout.log").read_text() == "False\n"
+
+
+def test_explain_shows_the_server(here: Any) -> None:
+    here.file("s.py", "")
+    said = here.run("--explain", "-n", "2", "--preload", "json,csv", "s.py").out
+    assert "imports json, csv once" in said
+    assert "forked" in said
+    assert "fork" not in here.run("--explain", "-n", "2", "s.py").out
