@@ -1,0 +1,283 @@
+"""One host's part in a run: state and event in, new state and effects out. No I/O, no clock.
+
+            Seen: my seat   Seen: over  Failing       Ended              Cut off  Left
+JOINING     start           -           -             -                  end      leave
+RUNNING     -               stop        tell, go on   tell; done or not  kill     stop, leave
+STOPPING    -               -           tell          tell; join         kill     leave
+DONE        -               join        -             -                  end      leave
+ENDED       -               -           -             -                  -        -
+
+JOINING waits for a seat in a round that is not over; DONE has all its workers ended well and waits
+for the others, without end: their failure would have it run again. The verdict ends it everywhere,
+once its own workers are gone.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from procession._membership.model import Fate, Round, Terms, Verdict, View
+from procession._membership.rules import is_first_call, is_over, leader, next_round
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+
+class Phase(Enum):
+    """Where a host stands."""
+
+    JOINING = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+    DONE = auto()
+    ENDED = auto()
+
+
+class State(NamedTuple):
+    """All that one host's decisions depend on.
+
+    Attributes:
+        me: This host's id.
+        terms: What the run was asked to be.
+        phase: Where it stands.
+        generation: The last round that it had a part in, -1 for none.
+        view: The store as it was last seen.
+        last_call_over: Hosts beyond the least number have had their time to come.
+        calling: That time runs.
+        leaving: Somebody ended this agent.
+    """
+
+    me: str
+    terms: Terms
+    phase: Phase = Phase.JOINING
+    generation: int = -1
+    view: View = View()
+    last_call_over: bool = False
+    calling: bool = False
+    leaving: bool = False
+
+
+# What happens.
+
+
+class Seen(NamedTuple):
+    """The store is such."""
+
+    view: View
+
+
+class Failing(NamedTuple):
+    """A worker of this host has failed; the others are being stopped."""
+
+
+class Ended(NamedTuple):
+    """No worker of this host is left.
+
+    Attributes:
+        fate: SUCCEEDED, FAILED or STOPPED.
+        report: A failure in detail.
+    """
+
+    fate: Fate
+    report: str = ""
+
+
+class CallOver(NamedTuple):
+    """Hosts beyond the least number have had their time to come."""
+
+
+class CutOff(NamedTuple):
+    """The lease may run out: the store has not been reached for so long, or says that it has."""
+
+    reason: str
+
+
+class Left(NamedTuple):
+    """Somebody ends this agent: a signal, or a time that has run out."""
+
+
+Event: TypeAlias = "Seen | Failing | Ended | CallOver | CutOff | Left"
+
+
+# What is to be done.
+
+
+class Propose(NamedTuple):
+    """Write the round, if the store's is still of that revision."""
+
+    round: Round
+    revision: int
+
+
+class Tell(NamedTuple):
+    """Write what became of this host's workers in a round."""
+
+    generation: int
+    fate: Fate
+    report: str = ""
+
+
+class Start(NamedTuple):
+    """Start this host's workers."""
+
+    round: Round
+    rank: int
+
+
+class Stop(NamedTuple):
+    """Stop this host's workers, with their grace."""
+
+
+class Kill(NamedTuple):
+    """Kill this host's workers now: another gang may start as soon as the lease has run out."""
+
+
+class Call(NamedTuple):
+    """Have ``CallOver`` happen after the time of a last call."""
+
+
+class Leave(NamedTuple):
+    """Take this host's member out of the store."""
+
+
+class End(NamedTuple):
+    """This host's part is over.
+
+    Attributes:
+        verdict: How the run ended; None where it goes on without this host.
+        reason: Why it ended here, where there is no verdict.
+    """
+
+    verdict: Verdict | None
+    reason: str = ""
+
+
+Effect: TypeAlias = "Propose | Tell | Start | Stop | Kill | Call | Leave | End"
+Step: TypeAlias = "tuple[State, tuple[Effect, ...]]"
+
+
+def step(state: State, event: Event) -> Step:
+    """Return the state after an event, and the effects to carry out, in order."""
+    if state.phase is Phase.ENDED:
+        return state, ()
+    return _ON[type(event)](state, event)
+
+
+def _seen(state: State, event: Seen) -> Step:
+    state, view = state._replace(view=event.view), event.view
+    if not view.is_there(state.me):
+        return _cut_off(state, CutOff("this host's lease has run out"))
+    if view.round is not None and view.round.verdict is not None:
+        return _judged(state, view.round.verdict)
+    if state.phase is Phase.JOINING:
+        return _lead(*_take_seat(state))
+    if state.phase in (Phase.RUNNING, Phase.DONE) and _mine_is_over(state):
+        if state.phase is Phase.DONE:
+            return _lead(state._replace(phase=Phase.JOINING), ())
+        return _lead(state._replace(phase=Phase.STOPPING), (Stop(),))
+    return _lead(state, ())
+
+
+def _failing(state: State, _event: Failing) -> Step:
+    return state, (Tell(state.generation, Fate.FAILING),)
+
+
+def _call_over(state: State, _event: CallOver) -> Step:
+    if not state.calling:
+        return state, ()
+    return _lead(state._replace(last_call_over=True, calling=False), ())
+
+
+def _mine_is_over(state: State) -> bool:
+    """Whether the round of this host's workers is over, or a later one is there."""
+    now = state.view.round
+    return now is not None and (now.generation > state.generation or is_over(state.view))
+
+
+def _judged(state: State, verdict: Verdict) -> Step:
+    if state.phase is Phase.RUNNING:
+        return state._replace(phase=Phase.STOPPING), (Stop(),)
+    if state.phase is Phase.STOPPING:
+        return state, ()
+    return state._replace(phase=Phase.ENDED), (Leave(), End(verdict))
+
+
+def _take_seat(state: State) -> Step:
+    """Start in a round that has a seat for this host; a seat in one that is over is given up."""
+    now = state.view.round
+    rank = now.rank(state.me) if now is not None else None
+    if now is None or rank is None or now.generation <= state.generation:
+        return state, ()
+    mine = state._replace(generation=now.generation)
+    if is_over(state.view):
+        return mine, (Tell(now.generation, Fate.STOPPED),)
+    return mine._replace(phase=Phase.RUNNING), (Start(now, rank),)
+
+
+def _lead(state: State, effects: tuple[Effect, ...]) -> Step:
+    """Write the next round where this host is the leader and it is time."""
+    if leader(state.view) != state.me:
+        return state._replace(calling=False, last_call_over=False), effects
+    proposal = next_round(state.view, state.terms, last_call_over=state.last_call_over)
+    if proposal is not None:
+        return state, (*effects, Propose(proposal, state.view.revision))
+    if not is_first_call(state.view, state.terms):
+        return state._replace(calling=False, last_call_over=False), effects
+    if state.calling:
+        return state, effects
+    return state._replace(calling=True), (*effects, Call())
+
+
+def _ended(state: State, event: Ended) -> Step:
+    if state.leaving:
+        return state._replace(phase=Phase.ENDED), (
+            Tell(state.generation, Fate.LEFT, event.report),
+            Leave(),
+            End(None, "ended here"),
+        )
+    phase = Phase.JOINING
+    if event.fate is Fate.SUCCEEDED and state.phase is Phase.RUNNING:
+        phase = Phase.DONE
+    tell = Tell(state.generation, event.fate, event.report)
+    verdict = state.view.round.verdict if state.view.round else None
+    if verdict is not None:
+        return state._replace(phase=Phase.ENDED), (tell, Leave(), End(verdict))
+    return state._replace(phase=phase), (tell,)
+
+
+def _cut_off(state: State, event: CutOff) -> Step:
+    alive = state.phase in (Phase.RUNNING, Phase.STOPPING)
+    effects: tuple[Effect, ...] = (Kill(),) if alive else ()
+    return state._replace(phase=Phase.ENDED), (*effects, End(None, event.reason))
+
+
+def _left(state: State, _event: Left) -> Step:
+    if state.phase is Phase.RUNNING:
+        return state._replace(phase=Phase.STOPPING, leaving=True), (Stop(),)
+    if state.phase is Phase.STOPPING:
+        return state._replace(leaving=True), ()
+    return state._replace(phase=Phase.ENDED), (
+        *_give_up_seat(state),
+        Leave(),
+        End(None, "ended here"),
+    )
+
+
+def _give_up_seat(state: State) -> tuple[Effect, ...]:
+    """What to tell of a round whose seat this host has not taken."""
+    now = state.view.round
+    if now is None or now.rank(state.me) is None or state.view.fate(state.me) is not None:
+        return ()
+    return (Tell(now.generation, Fate.LEFT),)
+
+
+_ON: dict[type, Callable[[State, Any], Step]] = {
+    Seen: _seen,
+    Failing: _failing,
+    Ended: _ended,
+    CallOver: _call_over,
+    CutOff: _cut_off,
+    Left: _left,
+}

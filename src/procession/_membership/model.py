@@ -1,0 +1,138 @@
+"""What hosts know of each other, as plain data. Pure.
+
+A run is a series of rounds, numbered by generation. Each round is one gang: some hosts, in the order
+of their ranks. All that is shared is in the store, as three kinds of records:
+
+- a ``Member`` a host, which is there as long as the host's lease lives,
+- one ``Round``, the latest, which is only ever written on the condition that it is as it was seen,
+- an ``Outcome`` a host and round: what became of the host's workers in it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Terms(NamedTuple):
+    """What a run was asked to be; the same on every host.
+
+    Attributes:
+        least: Hosts without which there is no gang.
+        most: Hosts of a gang at most.
+        max_restarts: How often workers may be started again after a failure or a lost host.
+    """
+
+    least: int
+    most: int
+    max_restarts: int = 0
+
+
+class Member(NamedTuple):
+    """A host that is there.
+
+    Attributes:
+        id: Of one life of its agent: who comes back after a crash is somebody else.
+        host: Its name.
+        since: The store's revision at which it came.
+        workers: How many workers it starts.
+        node_rank: The rank that it was given, None where it has no wish.
+        address: By which the others reach it.
+        port: A port that is free on it, for MASTER_PORT.
+    """
+
+    id: str
+    host: str
+    since: int
+    workers: int = 1
+    node_rank: int | None = None
+    address: str = ""
+    port: int = 0
+
+
+class Verdict(NamedTuple):
+    """How a run ended; the same for all hosts.
+
+    Attributes:
+        status: 0 after success, else the root cause's exit status.
+        reason: In words.
+        report: The root cause as the host on which it happened has described it.
+    """
+
+    status: int
+    reason: str
+    report: str = ""
+
+
+class Round(NamedTuple):
+    """One gang.
+
+    Attributes:
+        generation: From 0 up; in every key, log tree and environment.
+        seats: The hosts, as they were when it formed, in the order of their ranks.
+        restarts: Failures and lost hosts so far.
+        regroup: Its leader has ended it, to take in a host that waits.
+        verdict: The run is over.
+    """
+
+    generation: int
+    seats: tuple[Member, ...]
+    restarts: int = 0
+    regroup: bool = False
+    verdict: Verdict | None = None
+
+    def rank(self, member: str) -> int | None:
+        """A host's rank in it, None where it has no part."""
+        return next((n for n, seat in enumerate(self.seats) if seat.id == member), None)
+
+
+class Fate(str, Enum):
+    """What became of a host's workers in a round."""
+
+    FAILING = "failing"  # one has failed, the others of this host are being stopped
+    FAILED = "failed"
+    STOPPED = "stopped"  # because of somebody else
+    SUCCEEDED = "succeeded"
+    LEFT = "left"  # somebody ended the agent of this host
+
+
+class Outcome(NamedTuple):
+    """What became of one host's workers in the current round.
+
+    Attributes:
+        id: The host's.
+        fate: What.
+        order: The store's revision at which this was first told: no clock is compared.
+        port: A port that is free on the host now, for MASTER_PORT of the next round.
+        report: A failure in detail.
+    """
+
+    id: str
+    fate: Fate
+    order: int = 0
+    port: int = 0
+    report: str = ""
+
+
+class View(NamedTuple):
+    """The store as one host has seen it at one revision.
+
+    Attributes:
+        members: Who is there, by ``since``.
+        round: The latest round, None before the first.
+        revision: Of the round's record, 0 where there is none.
+        outcomes: Of that round.
+    """
+
+    members: tuple[Member, ...] = ()
+    round: Round | None = None
+    revision: int = 0
+    outcomes: tuple[Outcome, ...] = ()
+
+    def fate(self, member: str) -> Fate | None:
+        """What became of a host's workers in the current round, None while they run."""
+        return next((outcome.fate for outcome in self.outcomes if outcome.id == member), None)
+
+    def is_there(self, member: str) -> bool:
+        """Whether a host's lease lives."""
+        return any(each.id == member for each in self.members)

@@ -1,0 +1,276 @@
+"""What follows from the store: ranks, rounds, budgets, the last call."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from procession._membership import machine
+from procession._membership.machine import (
+    Call,
+    CallOver,
+    CutOff,
+    End,
+    Ended,
+    Kill,
+    Leave,
+    Left,
+    Phase,
+    Propose,
+    Seen,
+    Start,
+    State,
+    Stop,
+    Tell,
+)
+from procession._membership.model import Fate, Member, Outcome, Round, Terms, Verdict, View
+from procession._membership.rules import first_failure, is_over, leader, lost, next_round, waiting
+
+
+def members(*hosts: str, ranks: tuple[int | None, ...] = ()) -> tuple[Member, ...]:
+    wishes = itertools.chain(ranks, itertools.repeat(None))
+    return tuple(
+        Member(f"id-{n}", host, n, node_rank=wish)
+        for n, (host, wish) in enumerate(zip(hosts, wishes, strict=False))
+    )
+
+
+def formed(view: View, terms: Terms) -> list[str]:
+    """The hosts of the next round, in the order of their ranks."""
+    following = next_round(view, terms, last_call_over=True)
+    assert following is not None
+    return [seat.host for seat in following.seats]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "ranks", "expected"),
+    [
+        (("gpu10", "gpu9", "gpu1"), (), ["gpu1", "gpu9", "gpu10"]),
+        (("b-2-a", "b-10", "b-2"), (), ["b-2", "b-2-a", "b-10"]),
+        (("b", "a"), (0, 1), ["b", "a"]),
+        (("c", "b", "a"), (None, 5, 2), ["a", "b", "c"]),
+        (("same", "same", "same"), (), ["same", "same", "same"]),
+    ],
+)
+def test_ranks_follow_wishes_then_names(
+    hosts: tuple[str, ...], ranks: tuple[int | None, ...], expected: list[str]
+) -> None:
+    view = View(members(*hosts, ranks=ranks))
+    assert formed(view, Terms(len(hosts), len(hosts))) == expected
+
+
+def test_ranks_do_not_depend_on_the_order_of_arrival() -> None:
+    orders = {
+        tuple(formed(View(members(*hosts)), Terms(3, 3)))
+        for hosts in itertools.permutations(("n1", "n2", "n3"))
+    }
+    assert orders == {("n1", "n2", "n3")}
+
+
+def test_of_two_with_one_node_rank_the_first_counts() -> None:
+    view = View(members("a", "b", "c", ranks=(0, 0, 1)))
+    assert next_round(view, Terms(3, 3), last_call_over=True) is None
+    assert formed(view, Terms(2, 2)) == ["a", "c"]
+
+
+def test_the_first_round_waits_for_the_last_call() -> None:
+    view = View(members("a", "b"))
+    assert next_round(view, Terms(1, 3), last_call_over=False) is None
+    assert formed(view, Terms(1, 3)) == ["a", "b"]
+    full = next_round(view, Terms(1, 2), last_call_over=False)
+    assert full is not None
+    assert full.generation == 0
+
+
+def after(*fates: Fate | None, gone: tuple[int, ...] = (), restarts: int = 0) -> View:
+    """Hosts of a round with these fates; those in ``gone`` are not there any more."""
+    seats = members(*(f"h{n}" for n in range(len(fates))))
+    told = [
+        Outcome(seat.id, fate, order)
+        for order, (seat, fate) in enumerate(zip(seats, fates, strict=True))
+        if fate is not None
+    ]
+    there = tuple(seat for n, seat in enumerate(seats) if n not in gone)
+    return View(there, Round(4, seats, restarts), 7, tuple(told))
+
+
+F, S, D, L, X = Fate.FAILED, Fate.STOPPED, Fate.SUCCEEDED, Fate.LEFT, Fate.FAILING
+
+
+@pytest.mark.parametrize(
+    ("view", "over"),
+    [
+        (after(None, None), False),
+        (after(D, None), False),
+        (after(D, None, gone=(0,)), False),  # who has succeeded may go
+        (after(X, None), True),
+        (after(F, None), True),
+        (after(L, None, gone=(0,)), True),
+        (after(None, None, gone=(1,)), True),
+        (View(members("a")), False),
+    ],
+)
+def test_a_round_is_over(view: View, over: bool) -> None:
+    assert is_over(view) is over
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (after(None, None), None),
+        (after(F, None), None),  # the other's workers may live
+        (after(X, S), None),  # and so may these
+        (after(F, S), (5, 1, ["h0", "h1"])),
+        (after(None, S, gone=(0,)), (5, 1, ["h1"])),
+        (after(F, D), (5, 1, ["h0", "h1"])),  # who had succeeded runs again
+        (after(L, S, gone=(0,)), (5, 0, ["h1"])),  # to leave is no failure
+        (after(None, F, gone=(0,)), (5, 1, ["h1"])),  # two at once count once
+    ],
+)
+def test_the_round_after(view: View, expected: tuple[int, int, list[str]] | None) -> None:
+    following = next_round(view, Terms(1, 2, max_restarts=1), last_call_over=False)
+    found = following and (
+        following.generation,
+        following.restarts,
+        [seat.host for seat in following.seats],
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("view", "status", "reason"),
+    [
+        (after(S, F), 1, "workers failed on h1"),
+        (after(None, S, gone=(0,)), 1, "lost h0"),
+        (after(D, D), 0, "succeeded"),
+        (after(D, D, gone=(0,)), 0, "succeeded"),
+    ],
+)
+def test_the_verdict(view: View, status: int, reason: str) -> None:
+    following = next_round(view, Terms(1, 2), last_call_over=False)
+    assert following is not None
+    assert following.verdict is not None
+    assert following.verdict.status == status
+    assert following.verdict.reason.startswith(reason)
+
+
+def test_the_cause_is_what_was_told_first() -> None:
+    seats = members("a", "b", "c")
+    told = (
+        Outcome("id-0", S, 1, report="stopped"),
+        Outcome("id-1", F, 3, report="later"),
+        Outcome("id-2", F, 2, report="first"),
+    )
+    cause = first_failure(View(seats, Round(0, seats), 1, told))
+    assert cause is not None
+    assert cause.report == "first"
+
+
+def test_whoever_waits_is_taken_in() -> None:
+    here = members("a", "b", "c")
+    view = View(here, Round(0, here[:2]), 1)
+    assert waiting(view) == [here[2]]
+    regrouped = next_round(view, Terms(1, 3), last_call_over=False)
+    assert regrouped is not None
+    assert regrouped.regroup
+    assert next_round(view, Terms(1, 2), last_call_over=False) is None  # full
+    nearly_done = view._replace(outcomes=(Outcome("id-0", D),))
+    assert next_round(nearly_done, Terms(1, 3), last_call_over=False) is None
+
+
+def test_too_few_wait_for_more() -> None:
+    view = after(None, S, gone=(0,))
+    assert next_round(view, Terms(2, 2, 3), last_call_over=True) is None
+    joined = view._replace(members=(*view.members, Member("new", "h9", 9)))
+    assert formed(joined, Terms(2, 2, 3)) == ["h1", "h9"]
+
+
+def test_who_was_in_stays_in() -> None:
+    here = members("c", "a", "b")
+    view = View(here, Round(0, here[1:]), 1, (Outcome("id-1", F), Outcome("id-2", S)))
+    assert formed(view, Terms(2, 2, 1)) == ["a", "b"]
+
+
+def test_an_abandoned_run_begins_anew() -> None:
+    view = after(None, F, gone=(0, 1), restarts=3)
+    assert lost(view)
+    back = view._replace(members=(Member("new", "h0", 20),))
+    assert next_round(back, Terms(1, 2), last_call_over=False) is None  # a first round, so a call
+    following = next_round(back, Terms(1, 2), last_call_over=True)
+    assert following == Round(5, back.members)
+
+
+def test_a_port_told_with_an_outcome_is_used() -> None:
+    seats = members("a")
+    view = View(seats, Round(0, seats), 1, (Outcome("id-0", F, 1, port=777),))
+    following = next_round(view, Terms(1, 1, 1), last_call_over=True)
+    assert following is not None
+    assert following.seats[0].port == 777
+
+
+def test_the_leader_came_first() -> None:
+    assert leader(View()) is None
+    assert leader(View(members("z", "a"))) == "id-0"
+
+
+ONE = members("a")
+ROUND = Round(0, ONE)
+JOINED = State("id-0", Terms(1, 1))
+RUNNING = JOINED._replace(phase=Phase.RUNNING, generation=0, view=View(ONE, ROUND, 1))
+VERDICT = Verdict(3, "because")
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "phase", "effects"),
+    [
+        (JOINED, Seen(View(ONE)), Phase.JOINING, (Propose(ROUND, 0),)),
+        (JOINED, Seen(View(ONE, ROUND, 1)), Phase.RUNNING, (Start(ROUND, 0),)),
+        (JOINED, Seen(View()), Phase.ENDED, (End(None, "this host's lease has run out"),)),
+        (JOINED, Left(), Phase.ENDED, (Leave(), End(None, "ended here"))),
+        (RUNNING, Ended(D), Phase.DONE, (Tell(0, D),)),
+        (RUNNING, Ended(F, "r"), Phase.JOINING, (Tell(0, F, "r"),)),
+        (RUNNING, Seen(View()), Phase.ENDED, (Kill(), End(None, "this host's lease has run out"))),
+        (RUNNING, CutOff("why"), Phase.ENDED, (Kill(), End(None, "why"))),
+        (RUNNING, Left(), Phase.STOPPING, (Stop(),)),
+        (
+            RUNNING,
+            Seen(View(ONE, ROUND._replace(verdict=VERDICT), 2)),
+            Phase.STOPPING,
+            (Stop(),),
+        ),
+        (
+            RUNNING._replace(phase=Phase.DONE),
+            Seen(View(ONE, ROUND._replace(verdict=VERDICT), 2)),
+            Phase.ENDED,
+            (Leave(), End(VERDICT)),
+        ),
+        (
+            RUNNING._replace(phase=Phase.STOPPING, leaving=True),
+            Ended(S),
+            Phase.ENDED,
+            (Tell(0, L), Leave(), End(None, "ended here")),
+        ),
+        (JOINED, CallOver(), Phase.JOINING, ()),  # nobody called any more
+    ],
+)
+def test_a_step(
+    state: State, event: machine.Event, phase: Phase, effects: tuple[machine.Effect, ...]
+) -> None:
+    following, found = machine.step(state, event)
+    assert (following.phase, found) == (phase, effects)
+
+
+def test_a_call_is_made_once_and_then_the_round_forms() -> None:
+    state = State("id-0", Terms(1, 2))
+    state, effects = machine.step(state, Seen(View(ONE)))
+    assert effects == (Call(),)
+    state, effects = machine.step(state, Seen(View(ONE)))
+    assert effects == ()
+    state, effects = machine.step(state, CallOver())
+    assert effects == (Propose(ROUND, 0),)
+
+
+def test_nothing_happens_after_the_end() -> None:
+    state = JOINED._replace(phase=Phase.ENDED)
+    assert machine.step(state, Seen(View(ONE, ROUND, 1))) == (state, ())
