@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from procession._loop.pulse import Pulse, Remedy
+from procession._guardian.pulse import Pulse, Remedy
 
 
 def test_silence_is_first_asked_then_ended() -> None:
@@ -10,9 +10,11 @@ def test_silence_is_first_asked_then_ended() -> None:
     assert pulse.due(100.0) == 101.0
     assert pulse.remedy(100.9) is None
     assert pulse.remedy(101.0) is Remedy.ROUSE
-    assert pulse.due(101.0) == 105.0
+    assert pulse.due(101.0) == 102.0
+    assert pulse.remedy(102.0) is Remedy.KILL_IF_STOPPED
+    assert pulse.due(102.0) == 105.0
     assert pulse.remedy(104.9) is None
-    assert pulse.remedy(105.0) is Remedy.KILL
+    assert [pulse.remedy(now) for now in (105.0, 105.9, 106.0)] == [Remedy.KILL, None, Remedy.KILL]
 
 
 def test_a_word_begins_it_anew() -> None:

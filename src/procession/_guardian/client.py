@@ -7,11 +7,14 @@ import os
 import select
 import signal
 import sys
+import time
 import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from procession._guardian.channel import Channel
+from procession._guardian.pulse import Pulse, Remedy
+from procession._guardian.sentry import Sentry, is_stopped
 from procession._guardian.sweep import send
 from procession._os import lean
 from procession._os.deaths import reap
@@ -20,7 +23,7 @@ from procession._os.proc import stat
 from procession._os.runlock import handle_of, make_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Work
@@ -29,7 +32,6 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
 _CHANNEL_FD, _LOCK_FD = 3, 4  # where an exec'd guardian finds its channel and the run's lock
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-_PATIENCE_MS = 2000  # for a guardian to take what we say
 _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
 
 
@@ -43,6 +45,12 @@ class Guardian:
         self._lock = lock
         self._wards: set[int] = set()  # pids: the fork server, and dead workers that it is to reap
         self._closed = False
+        self._mourner: Callable[[], None] | None = None
+        self._sentry = Sentry(pid, self._note_end)
+
+    def on_loss(self, mourner: Callable[[], None] | None) -> None:
+        """Have ``mourner`` called, in a thread of its own, when the guardian ends unasked."""
+        self._mourner = mourner
 
     def start(
         self,
@@ -76,16 +84,7 @@ class Guardian:
     def renew(self) -> bool:
         """Have the guardian take the next gang; False if it is gone."""
         self.ask("renew")
-        poller = select.poll()
-        poller.register(self.channel, select.POLLIN)
-        remedy = self.rouse
-        while ("renewed",) not in self.receive():
-            if self.channel.closed:
-                return False
-            if not poller.poll(_PATIENCE_MS):
-                remedy()
-                remedy = self.kill
-        return True
+        return self._await(select.POLLIN, lambda: ("renewed",) in self.receive())
 
     def ask(self, *message: object) -> None:
         """Send a message that carries no fds."""
@@ -97,14 +96,16 @@ class Guardian:
         self._wards.update(pids)
         self.ask("reap", pids)
 
-    def rouse(self) -> None:
-        """Continue the guardian if it was stopped, and ask it for a sign."""
-        send(self.pid, signal.SIGCONT)
-        self.channel.send(("ping",))
+    def treat(self, remedy: Remedy | None) -> None:
+        """Continue a silent guardian and ask it for a sign, or kill it, as its pulse says.
 
-    def kill(self) -> None:
-        """End a guardian that does not answer; the kernel closes its end of the channel."""
-        send(self.pid, signal.SIGKILL)
+        The kernel closes the channel of one that was killed.
+        """
+        if remedy is Remedy.ROUSE:
+            send(self.pid, signal.SIGCONT)
+            self.channel.send(("ping",))
+        elif remedy is Remedy.KILL or (remedy is not None and is_stopped(self.pid)):
+            send(self.pid, signal.SIGKILL)
 
     def receive(self) -> list[Message]:
         """Return what the guardian has said since; ``channel.closed`` tells of its end."""
@@ -132,7 +133,13 @@ class Guardian:
             reap(self.pid)
         else:
             _wait_for(self.pid)
+        self._sentry.join()
         self._bury_wards()
+
+    def _note_end(self) -> None:
+        mourner = self._mourner
+        if mourner is not None and not self._closed:
+            mourner()
 
     def _bury_wards(self) -> None:
         """Reap what has fallen to us, a subreaper, from a guardian that was killed."""
@@ -143,18 +150,25 @@ class Guardian:
                 _wait_for(pid)
 
     def _drain(self) -> None:
-        """Wait until the guardian has taken everything; it never blocks on us, so it will.
+        """Wait until the guardian has taken everything; it never blocks on us, so it will."""
+        self._await(select.POLLOUT, self._has_sent)
 
-        One that was stopped is continued, and killed if that does not help.
-        """
-        poller = select.poll()
-        poller.register(self.channel, select.POLLOUT)
-        remedy = self.rouse
-        while self.channel.clogged and not self.channel.closed:
-            if not poller.poll(_PATIENCE_MS):
-                remedy()
-                remedy = self.kill
-            self.channel.flush()
+    def _has_sent(self) -> bool:
+        self.channel.flush()
+        return not self.channel.clogged
+
+    def _await(self, event: int, done: Callable[[], bool]) -> bool:
+        """Wait for the guardian, which may need to be continued or killed; False if it is gone."""
+        poller, pulse = select.poll(), Pulse()
+        poller.register(self.channel, event)
+        while not done():
+            if self.channel.closed:
+                return False
+            wait = pulse.due(time.monotonic()) - time.monotonic()
+            if poller.poll(max(0.0, wait) * 1000):
+                pulse.heard()
+            self.treat(pulse.remedy(time.monotonic()))
+        return True
 
 
 def spawn_guardian(run_id: str) -> Guardian:

@@ -16,6 +16,7 @@ from procession._guardian.channel import Channel
 from procession._guardian.preload import PreloadFailure, preload
 from procession._guardian.starters import LOCK_FD, Order, close_all, place, with_lock
 from procession._os import lean
+from procession._os.kernel import die_with
 from procession._worker import reborn
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ class _Forker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._guardian = os.getppid()
         self._settings: dict[str, Any] = {}
         self._said = (b"", b"")  # what the imports have written to stdout and stderr
         self._waiting: list[tuple[int, Order]] = []
@@ -132,6 +134,7 @@ class _Forker:
     def _be_worker(self, order: Order, gate: int, others: list[int]) -> Become:
         os.setsid()
         os.read(gate, 1)  # nobody writes: the end of the file is the guardian's sign
+        die_with(self._guardian)  # to whom it has fallen by now
         self._channel.close()  # as an object: its end would close what has its number by then
         close_all([*others, gate])
         place(with_lock(order.fds, LOCK_FD))

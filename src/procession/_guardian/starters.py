@@ -7,6 +7,7 @@ import os
 import sys
 
 from procession._os import lean
+from procession._os.kernel import die_with
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,10 +121,11 @@ class ForkStarter:
         # Until the worker has its own dispositions it ignores what we do. A signal that is blocked is
         # kept for it, also while it is ignored (kernel/signal.c, sig_ignored).
         lean.block_all()
+        guardian = os.getpid()
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_worker(order, private)
+                self._be_worker(order, private, guardian)
         finally:
             lean.unblock_all()
         return pid
@@ -136,9 +138,10 @@ class ForkStarter:
         keep = {0, 1, 2, self._lock, *private}
         close_all(fd for fd in open_fds() if fd not in keep)
 
-    def _be_worker(self, order: Order, private: Iterable[int]) -> NoReturn:
+    def _be_worker(self, order: Order, private: Iterable[int], guardian: int) -> NoReturn:
         status = 1
         try:
+            die_with(guardian)
             os.setsid()
             close_all(private)
             beyond = self._place(order.fds)

@@ -30,7 +30,7 @@ _LOOK = 0.05  # the same, where all of /proc is to be looked through
 def sweep(
     root: int,
     settle: Callable[[float], None],
-    leaders: Collection[int] = (),
+    leaders: Callable[[], Collection[int]],
     kept: frozenset[int] = frozenset(),
 ) -> tuple[Remains, Remains]:
     """Kill the descendants of ``root``, as ``end_all`` does.
@@ -38,11 +38,19 @@ def sweep(
     Args:
         root: A subreaper, so that whatever is orphaned meanwhile stays below it.
         settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
-        leaders: The workers.
+        leaders: Says which workers have not been reaped; each has a process group of its own.
         kept: Descendants that are to live on; theirs are not.
     """
+
+    def finish_round(_found: Iterable[int]) -> None:
+        # A group is killed at one stroke: a child that is being forked into it dies too or is not
+        # born (kernel/fork.c, copy_process). So a fork bomb in it does not outrun the rounds.
+        for leader in leaders():
+            _send_to_group(leader, SIGKILL)
+        settle(_PAUSE)
+
     return end_all(
-        lambda: living(set(descendants([root])) - kept), lambda _: settle(_PAUSE), leaders
+        lambda: living(set(descendants([root])) - kept), finish_round, frozenset(leaders())
     )
 
 
@@ -137,6 +145,13 @@ def send(pid: int, signum: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def _send_to_group(leader: int, signum: int) -> None:
+    try:
+        os.killpg(leader, signum)
+    except (ProcessLookupError, PermissionError):
+        return
 
 
 def wake_and_send(pid: int, signum: int) -> bool:

@@ -64,7 +64,7 @@ class Warden:
                 self._wait(None if self._launcher_end is not None else _GLANCE)
                 self._serve()
         finally:
-            sweep(os.getpid(), self._settle)
+            sweep(os.getpid(), self._settle, self._unreaped)
 
     def _private(self) -> list[int]:
         own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
@@ -135,12 +135,16 @@ class Warden:
         self._hush = message[1]
         self._hush_orphans()
 
+    def _unreaped(self) -> set[int]:
+        """The workers whose pids, living or dead, nobody else can have been given."""
+        return {*self._leaders, *self._corpses}
+
     def _answer(self, _message: Message, _fds: list[int]) -> None:
         self._channel.send(("pong",))
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
         self._drop_orders()
-        killed, stuck = sweep(os.getpid(), self._settle, self._leaders, self._kept())
+        killed, stuck = sweep(os.getpid(), self._settle, self._unreaped, self._kept())
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
 

@@ -10,11 +10,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from procession._guardian.pulse import Pulse
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
 from procession._loop.bells import Bells
 from procession._loop.machine import Do, On, Phase, Stop
-from procession._loop.pulse import Pulse, Remedy
 from procession._loop.takeover import Estate, take_over
 from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
@@ -70,6 +70,7 @@ class Gang:
         self._bells = Bells()
         self._lock = threading.RLock()  # a handle may look while another thread waits
         self.watch(guardian.channel.fileno(), self._hear_guardian)
+        guardian.on_loss(self._mourn)
 
     @property
     def phase(self) -> Phase:
@@ -89,6 +90,7 @@ class Gang:
 
         Another thread may have just been woken by one of them: it finds nothing to read any more.
         """
+        self._guardian.on_loss(None)
         with self._lock:
             self._readers.clear()
             self._bells.close()
@@ -230,11 +232,7 @@ class Gang:
         return self._pulse.due(time.monotonic())
 
     def _treat_silence(self) -> None:
-        remedy = self._pulse.remedy(time.monotonic())
-        if remedy is Remedy.ROUSE:
-            self._guardian.rouse()
-        elif remedy is Remedy.KILL:
-            self._guardian.kill()
+        self._guardian.treat(self._pulse.remedy(time.monotonic()))
 
     def _hear_guardian(self) -> None:
         self._pulse.heard()
@@ -246,6 +244,13 @@ class Gang:
         if self._guardian.channel.closed:
             self.unwatch(self._guardian.channel.fileno())
             self._apply(On.GUARDIAN_LOST)
+
+    def _mourn(self) -> None:
+        """The guardian has ended; nobody may be here to hear it, and be so for hours."""
+        with self._lock:
+            if self.phase is not Phase.ENDED:
+                self._hear_guardian()
+                self._apply(On.GUARDIAN_LOST)
 
     def _heard_started(self, message: Message) -> None:
         _, rank, pid, ns = message

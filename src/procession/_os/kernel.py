@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 
+from procession._os.lean import SIGKILL
+
 # include/uapi/linux/prctl.h
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -34,6 +37,17 @@ def set_subreaper(on: bool) -> bool:
     The flag survives exec and is not inherited by children (prctl(2)).
     """
     return _prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(int(on)))
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel send SIGKILL to this process when ``parent`` ends, and do so now if it has.
+
+    The kernel's parent is a *thread* (PR_SET_PDEATHSIG, prctl(2)): only for children of a process
+    that has one. It holds over exec, not for children.
+    """
+    _prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(SIGKILL))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), SIGKILL)
 
 
 def _prctl(option: int, argument: object) -> bool:

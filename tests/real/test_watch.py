@@ -1,0 +1,182 @@
+"""Launcher and guardian watch each other: killed or stopped, waited for or not, at any step of a start."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from procession._guardian.sentry import is_stopped
+from procession.testing import bearers, wait_gone
+
+SCRIPTS = Path(__file__).parent / "scripts"
+ENTRIES = ["binary", "spawn", "fork", "forkserver"]
+AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
+PATIENCE = 30.0
+EITHER = ["result {0: -9}\n", "result {1: -9}\n"]
+
+
+@dataclass
+class Run:
+    """A launcher that nobody makes wait, its guardian and two workers, each with a family."""
+
+    launcher: subprocess.Popen[str]
+    guardian: int
+    id: str
+    workers: list[int]
+    others: list[int]
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.guardian, *self.workers, *self.others]
+
+    def let_wait(self) -> None:
+        assert self.launcher.stdin is not None
+        self.launcher.stdin.write("\n")
+        self.launcher.stdin.flush()
+
+    def outcome(self) -> str:
+        output, _ = self.launcher.communicate("\n", timeout=PATIENCE)
+        return output
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
+    with ExitStack() as stack:
+
+        def begin(entry: str) -> Run:
+            fifo = str(tmp_path / "fifo")
+            os.mkfifo(fifo)
+            reader = os.open(fifo, os.O_RDWR)
+            stack.callback(os.close, reader)
+            launcher = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(SCRIPTS / "idle.py"), entry, fifo, str(tmp_path / "logs")],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(launcher.kill)
+            assert launcher.stdout is not None
+            _, guardian, run_id = launcher.stdout.readline().split()
+            lines = b""
+            while lines.count(b"\n") < 2:
+                lines += os.read(reader, 4096)
+            families = [[int(pid) for pid in line.split()] for line in lines.splitlines()]
+            others = [pid for family in families for pid in family[1:]]
+            workers = [family[0] for family in families]
+            return Run(launcher, int(guardian), run_id, workers, others)
+
+        yield begin
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_guardian_killed_while_nobody_waits(entry: str, start: Callable[[str], Run]) -> None:
+    run = start(entry)
+    os.kill(run.guardian, signal.SIGKILL)
+    assert wait_gone(run.pids, AT_ONCE) == []
+    assert bearers(run.id) == []
+    assert run.outcome() == "guardian lost\n"
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_stopped_guardian_hears_of_a_death_all_the_same(
+    entry: str, start: Callable[[str], Run]
+) -> None:
+    """Nobody expects a word of it in the steady state, so only its stop can tell that none will come."""
+    run = start(entry)
+    run.let_wait()
+    os.kill(run.guardian, signal.SIGSTOP)
+    os.kill(run.workers[0], signal.SIGKILL)
+    assert run.outcome() in EITHER
+    assert wait_gone(run.pids) == []
+
+
+def test_a_guardian_that_stays_stopped_is_killed(start: Callable[[str], Run]) -> None:
+    run = start("binary")
+    done = threading.Event()
+
+    def stop_again_and_again() -> None:
+        while not done.wait(0.01):
+            try:
+                os.kill(run.guardian, signal.SIGSTOP)
+            except ProcessLookupError:
+                return
+
+    thread = threading.Thread(target=stop_again_and_again)
+    thread.start()
+    try:
+        assert wait_gone(run.pids) == []
+        assert run.outcome() == "guardian lost\n"
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run]) -> None:
+    """Ctrl-Z and debuggers stop a launcher; what it runs goes on, and so does it when it is continued."""
+    run = start("binary")
+    run.let_wait()
+    os.kill(run.launcher.pid, signal.SIGSTOP)
+    assert wait_gone(run.pids, 2.5) == run.pids  # longer than a guardian may be silent
+    assert is_stopped(run.launcher.pid)
+    os.kill(run.launcher.pid, signal.SIGCONT)
+    os.kill(run.workers[1], signal.SIGKILL)
+    assert run.outcome() in EITHER
+    assert wait_gone(run.pids) == []
+
+
+@pytest.mark.parametrize("method", ["binary", "fork", "forkserver"])
+def test_a_guardian_killed_at_any_step_of_a_start(method: str, tmp_path: Path) -> None:
+    """Between fork and exec too: a worker that the launcher has never heard of is found and ended."""
+    chance = random.Random(method)
+    for number in range(12):
+        launcher = subprocess.Popen(
+            [
+                *(sys.executable, str(SCRIPTS / "start_many.py"), method),
+                str(tmp_path / f"logs{number}"),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert launcher.stdout is not None
+        _, guardian, run_id = launcher.stdout.readline().split()
+        threading.Event().wait(chance.uniform(0, 0.1))
+        os.kill(int(guardian), signal.SIGKILL)
+        output, _ = launcher.communicate(timeout=PATIENCE)
+        assert bearers(run_id) == []
+        assert output == "guardian lost\n"
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_goes_away(nohup: bool, tmp_path: Path) -> None:
+    """SIGHUP ends the run, unless it was ignored when the run began."""
+    child = tmp_path / "s.py"
+    child.write_text("import os, signal\nprint('pid', os.getpid(), flush=True)\nsignal.pause()\n")
+    words = [sys.executable, "-m", "procession", "run", "--log-dir", str(tmp_path / "runs")]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        if nohup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.execv(sys.executable, [*words, "-n", "2", str(child)])
+    shown = b""
+    while shown.count(b"pid ") < 2 or not shown.endswith(b"\n"):
+        shown += os.read(terminal, 4096)
+    workers = [int(line.split()[-1]) for line in shown.splitlines() if b"pid " in line]
+    os.close(terminal)
+    if nohup:
+        assert wait_gone([pid, *workers], 0.5) == [pid, *workers]
+        os.kill(pid, signal.SIGTERM)
+    assert wait_gone(workers) == []
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + (15 if nohup else 1)
