@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procession._os.memory import Oom, Space
 from procession._report.fold import fold
+from procession._report.ledger import (
+    ITSELF,
+    NOBODY,
+    OOM_KILLER,
+    OUTSIDE,
+    PROCESSION,
+    Fate,
+    Ledger,
+    Remnant,
+    Stuck,
+)
 from procession._report.render import MOST_GROUPS, WIDTH, render_report
 from procession._report.view import FailureView, ReportView
 from procession._report.words import exit_meaning, exit_name, ranks_text, span
@@ -173,6 +185,66 @@ def test_a_core_dump_is_told() -> None:
     assert "core dumped" not in report(view(0, -6))
 
 
+OOM = Oom("/cg/job/memory.events", 2, 3, sure=True)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "known", "said"),
+    [
+        (
+            -9,
+            {"oom": OOM},
+            [
+                "-9 (pid: 4000) SIGKILL: killed by the kernel's OOM killer: out of memory",
+                "  memory    : /cg/job/memory.events: oom_kill 2, then 3",
+            ],
+        ),
+        (-9, {"oom": OOM._replace(sure=False)}, ["killed, likely by the kernel's OOM killer"]),
+        (-9, {"oom": OOM._replace(now=2)}, ["OOM killer ended nobody on this"]),
+        (
+            137,
+            {"oom": OOM},
+            ["as of a shell whose command died of SIGKILL: killed by", "oom_kill 2, then 3"],
+        ),
+        (1, {"oom": OOM}, ["oom_kill 2, then 3"]),
+        (-7, {"shared_memory": Space(0, 64 << 20)}, ["  /dev/shm  : 0.0 MiB of 64.0 MiB free"]),
+        (-11, {"core": "/tmp/core.4000"}, ["  core      : /tmp/core.4000"]),
+        (
+            -11,
+            {"stderr": "/l", "last_lines": ("Fatal Python error: Segmentation fault", "Current")},
+            ["  stderr    : /l says where it was:\n    Fatal Python error"],
+        ),
+    ],
+)
+def test_what_the_host_knows(exitcode: int, known: dict[str, Any], said: list[str]) -> None:
+    text = re.sub(r"\n {14}", " ", report(view(0, exitcode, **known)))
+    for part in said:
+        assert part in text
+
+
+def test_a_counter_that_did_not_move_is_no_line() -> None:
+    assert "oom_kill" not in report(view(0, -9, oom=OOM._replace(now=2)))
+
+
+def test_the_ledger_stands_where_the_stopped_are_told() -> None:
+    ledger = Ledger(
+        (
+            Fate(0, 4000, 0, lived=1.0),
+            Fate(1, 4001, 1, lived=1.0),
+            Fate(2, 4002, -15, ended_by=PROCESSION, told="SIGTERM", after=0.004),
+        ),
+        (Remnant(99, "sleep", 1, "SIGTERM"),),
+        (Stuck(98, "python3", 2, "D (disk sleep)", "nfs_wait"),),
+    )
+    text = render_report(ReportView("x", (view(1),), (view(2, -15),), ledger))
+    assert text.split("\n")[3:7] == [
+        "rank 2 stopped by procession (SIGTERM), after 4.0 ms",
+        "1 process left behind and ended: sleep of rank 1 (SIGTERM, pid 99)",
+        "pid 98 (python3, of rank 2) could not be ended: state D (disk sleep) in",
+        "  nfs_wait",
+    ]
+
+
 def test_delimiters() -> None:
     lines = render_report(ReportView("x", (view(0),)), "*", "+-").split("\n")
     assert lines[0] == lines[-1] == "*" * WIDTH
@@ -229,6 +301,29 @@ VIEWS = st.builds(
     duration=st.none() | st.floats(0, 1e7),
     core_dumped=st.booleans(),
     host=TEXT,
+    oom=st.none() | st.builds(Oom, TEXT, st.integers(0, 9), st.integers(0, 9), st.booleans()),
+    shared_memory=st.none() | st.builds(Space, st.integers(0, 2**40), st.integers(0, 2**40)),
+    core=TEXT,
+)
+SECONDS = st.none() | st.floats(0, 1e7)
+FATES = st.builds(
+    Fate,
+    st.integers(0, 300),
+    st.integers(1, 10**6),
+    st.none() | st.integers(-70, 300),
+    st.booleans(),
+    st.sampled_from([ITSELF, OUTSIDE, OOM_KILLER, PROCESSION, NOBODY]),
+    st.sampled_from([None, "SIGTERM", "SIGKILL"]),
+    SECONDS,
+    SECONDS,
+)
+RANK = st.none() | st.integers(0, 300)
+PID = st.integers(1, 10**6)
+LEDGERS = st.builds(
+    Ledger,
+    st.lists(FATES, max_size=6).map(tuple),
+    st.lists(st.builds(Remnant, PID, TEXT, RANK, st.just("SIGKILL")), max_size=12).map(tuple),
+    st.lists(st.builds(Stuck, PID, TEXT, RANK, TEXT, TEXT, st.just(())), max_size=2).map(tuple),
 )
 
 
@@ -238,6 +333,7 @@ VIEWS = st.builds(
         TEXT,
         st.lists(VIEWS, min_size=1, max_size=6).map(tuple),
         st.lists(VIEWS, max_size=6).map(tuple),
+        LEDGERS,
     )
 )
 def test_any_report_can_be_printed(given: ReportView) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from procession._os.memory import Oom, Space
 from procession._report.document import report_json
+from procession._report.ledger import PROCESSION, Fate, Ledger, Remnant, Stuck
 from procession._report.view import FailureView, ReportView
 
 KNOWN = FailureView(
@@ -25,6 +27,9 @@ KNOWN = FailureView(
     problem=None,
     stdout="/o",
     stderr="/s",
+    oom=Oom("/cg/memory.events", 0, 1, sure=True),
+    shared_memory=Space(1, 2),
+    core="/c",
 )
 BARE = FailureView(
     rank=0, local_rank=0, pid=78, exitcode=3, timestamp_ns=5, time="t", problem="torn"
@@ -56,6 +61,9 @@ def test_a_worker_failed() -> None:
         "last_lines": ["a", "b"],
         "stdout": "/o",
         "stderr": "/s",
+        "oom": {"file": "/cg/memory.events", "before": 0, "now": 1, "sure": True},
+        "shared_memory": {"free": 1, "size": 2},
+        "core": "/c",
     }
     (stopped,) = written.pop("stopped")
     assert written == {
@@ -68,15 +76,51 @@ def test_a_worker_failed() -> None:
         "message": "",
         "root_cause": failure,
         "failures": [failure],
+        "ledger": {"workers": [], "swept": [], "stuck": []},
     }
     assert stopped.keys() == failure.keys()
+
+
+def test_the_ledger() -> None:
+    ledger = Ledger(
+        (Fate(0, 78, 3, False, PROCESSION, "SIGTERM", 2.0, 0.5),),
+        (Remnant(5, "sh", None, "SIGKILL"),),
+        (Stuck(6, "python3", 0, "D (disk sleep)", "nfs_wait", ("nfs_wait+0x1", "sys_read")),),
+    )
+    written = report_json(ReportView("x", ledger=ledger), origin="signal", exit_code=143)["ledger"]
+    assert json.loads(json.dumps(written)) == {
+        "workers": [
+            {
+                "rank": 0,
+                "pid": 78,
+                "exitcode": 3,
+                "core_dumped": False,
+                "ended_by": "procession",
+                "told": "SIGTERM",
+                "lived": 2.0,
+                "after": 0.5,
+            }
+        ],
+        "swept": [{"pid": 5, "name": "sh", "rank": None, "signal": "SIGKILL"}],
+        "stuck": [
+            {
+                "pid": 6,
+                "name": "python3",
+                "rank": 0,
+                "state": "D (disk sleep)",
+                "wchan": "nfs_wait",
+                "stack": ["nfs_wait+0x1", "sys_read"],
+            }
+        ],
+    }
 
 
 def test_what_is_not_known_is_null() -> None:
     written = report_json(ReportView("x", (BARE,)), origin="worker", exit_code=3)
     (failure,) = written["failures"]
     nulls = {key for key, value in failure.items() if value is None}
-    assert nulls == {"duration", "error", "error_file", "stdout", "stderr"}
+    traces = {"oom", "shared_memory", "core"}
+    assert nulls == {"duration", "error", "error_file", "stdout", "stderr"} | traces
     assert failure["exit"] == "exit code 3"
     assert failure["error_file_problem"] == "torn"
 

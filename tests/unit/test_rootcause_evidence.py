@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession._report.evidence import last_lines
+from procession._report.evidence import final_lines, last_lines
 
 
 @pytest.fixture
@@ -76,6 +76,59 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     for path in ("", "a\0b", fifo, tmp_path, tmp_path / "none", "/dev/zero"):
         assert last_lines(str(path)) == ()
+
+
+FAULT = """\
+step 7
+terminate called after throwing an instance of 'c10::Error'
+Fatal Python error: Aborted
+
+Thread 0x00007f01 (most recent call first):
+  File "/a.py", line 1 in wait
+
+Current thread 0x00007f02 (most recent call first):
+  File "/t.py", line 3 in allreduce
+  File "/t.py", line 9 in <module>
+
+Extension modules: numpy._core, torch._C (total: 2)
+"""
+SEEN = (
+    "step 7",
+    "terminate called after throwing an instance of 'c10::Error'",
+    "Fatal Python error: Aborted",
+    "Current thread 0x00007f02 (most recent call first):",
+    '  File "/t.py", line 3 in allreduce',
+    '  File "/t.py", line 9 in <module>',
+)
+ALONE = "Fatal Python error: Segmentation fault\n\n<no Python frame>\n\nExtension modules: a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "exitcode", "expected"),
+    [
+        (FAULT, -6, SEEN),
+        (ALONE, -11, ("Fatal Python error: Segmentation fault", "<no Python frame>")),
+        ("boom\n", -11, ("boom",)),
+        ("", -11, ()),
+        (FAULT, 3, tuple(FAULT.splitlines())),
+        ("early\n" + ALONE + FAULT, -6, None),
+    ],
+)
+def test_where_faulthandler_saw_it(
+    text: str, exitcode: int, expected: tuple[str, ...] | None, log: Path
+) -> None:
+    log.write_text(text)
+    shown = final_lines(str(log), exitcode)
+    if expected is None:
+        assert shown[-len(SEEN) :] == SEEN
+    else:
+        assert shown == expected
+
+
+def test_a_fault_far_from_the_end(log: Path) -> None:
+    stacks = "".join(f"Thread {n} (most recent call first):\n  File {n}\n\n" for n in range(2000))
+    log.write_text(f"Fatal Python error: Aborted\n\nCurrent thread 1:\n  File 1\n\n{stacks}")
+    assert final_lines(str(log), -6)[-2:] == ("Current thread 1:", "  File 1")
 
 
 @given(content=st.binary(max_size=60), limit=st.integers(1, 70), count=st.integers(1, 6))

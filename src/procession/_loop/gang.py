@@ -16,6 +16,7 @@ from procession._loop import machine
 from procession._loop.bells import Bells
 from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import Estate, take_over
+from procession._loop.witness import Witness
 from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
 from procession._report.errorfile import own_end_ns
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession._guardian.protocol import Message
     from procession._guardian.sweep import Left
+    from procession._os.predicament import Predicament
 
 _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
 
@@ -54,6 +56,7 @@ class Gang:
         """
         self.workers: dict[int, Worker] = {}
         self.leftovers = Leftovers()
+        self.predicaments: dict[int, Predicament] = {}  # why the stuck do not die, by pid
         self.guardian_lost = False
         self.first_signal_ns: int | None = None
         self.killed_ns: int | None = None  # when the grace was over
@@ -62,6 +65,7 @@ class Gang:
         self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._pulse = Pulse()
+        self._witness = Witness()
         self._refused: Exception | None = None
         self._judge = judge
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
@@ -76,6 +80,11 @@ class Gang:
     def phase(self) -> Phase:
         """Where the gang stands."""
         return self._state.phase
+
+    @property
+    def signum(self) -> int:
+        """What the stop signals first."""
+        return self._state.signum
 
     def watch(self, fd: int, reader: Callable[[], None]) -> None:
         """Call ``reader`` in the loop whenever ``fd`` is readable."""
@@ -269,6 +278,8 @@ class Gang:
         worker.exitcode, worker.core_dumped, worker.died_ns = exitcode, core_dumped, ns
         self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
         worker.death_order = len(self.workers) - self._state.living
+        if exitcode and self._unordered(worker):
+            worker.scene = self._witness.look(worker)
         self._seen_dead.append(pid)
 
     def _heard_server(self, message: Message) -> None:
@@ -284,6 +295,7 @@ class Gang:
 
     def _heard_swept(self, message: Message) -> None:
         _, hushed, killed, stuck = message
+        self._note_the_stuck(stuck)
         ended = {left[0] for left in (*killed, *stuck)}
         hushed = [left for left in hushed if left[0] not in ended]
         self.leftovers = Leftovers(hushed, self._not_workers(killed), stuck)
@@ -298,6 +310,18 @@ class Gang:
         "quiet": _heard_quiet,
         "swept": _heard_swept,
     }
+
+    def _unordered(self, worker: Worker) -> bool:
+        """True unless a signal of ours explains the death of ``worker``."""
+        if not 0 < worker.signalled_ns < worker.died_ns:
+            return True
+        return worker.exitcode != -self.signum and not self.killed_ns
+
+    def _note_the_stuck(self, stuck: Sequence[Left]) -> None:
+        if stuck:
+            from procession._os.predicament import predicament
+
+            self.predicaments = {left[0]: predicament(left[0]) for left in stuck}
 
     def _not_workers(self, remains: list[Left]) -> list[Left]:
         pids = {worker.pid for worker in self.workers.values()}
@@ -329,6 +353,7 @@ class Gang:
         self._note_the_doomed()
         self.killed_ns = time.monotonic_ns()
         self.leftovers = Leftovers((), *take_over(self.living(), self._estate))
+        self._note_the_stuck(self.leftovers.stuck)
 
     _carry: dict[Do, Callable[[Gang, int], None]] = {  # noqa: RUF012
         Do.SIGNAL: _signal,

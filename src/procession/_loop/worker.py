@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from procession._loop.witness import Scene
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,6 +20,7 @@ class Worker:
         death_order: Its place among the gang's deaths: within one stamp the guardian's order counts.
         signalled_ns: When our first signal to it was sent, 0 if none was.
         doomed: It had raised or was exiting before that signal could reach it.
+        scene: What the host said of its death, if we did not order it.
     """
 
     def __init__(self, rank: int, pid: int, started_ns: int, error_file: str) -> None:
@@ -31,6 +34,7 @@ class Worker:
         self.death_order = 0
         self.signalled_ns = 0
         self.doomed = False
+        self.scene = Scene()
 
 
 class Leftovers(NamedTuple):

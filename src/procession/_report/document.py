@@ -41,13 +41,24 @@ def report_json(
     root_cause the first of `failures`, null where there is none
     failures   workers that failed by themselves, in order of time
     stopped    workers that procession ended because of that
+    ledger     workers: of each, by rank, rank, pid, exitcode (null: it could not be ended),
+               core_dumped, ended_by ("itself", "outside" (a signal that was not procession's), "oom
+               killer", "procession", "nobody"), told (procession's last signal to it, or null), lived
+               (seconds from start to end), after (seconds from procession's first signal to it to
+               its end, or null); swept: processes that dead workers had left, pid, name, rank (of the
+               worker, or null), signal (what ended it); stuck: what could not be ended, pid, name,
+               rank, state, wchan, stack
     ========== =====================================================================================
 
     A failure or a stopped worker has: rank, local_rank, host, pid, exitcode (as in Python's
     subprocess), exit (that in words: "exit code 3", "SIGKILL"), core_dumped, timestamp_ns (wall clock,
     ns since the epoch), time (the same, local), duration (seconds, or null), error (null, or message,
     exception_type, traceback as the worker wrote them), error_file (path, or null), error_file_problem
-    (or null), last_lines (of stderr), stdout, stderr (paths, or null where not captured).
+    (or null), last_lines (of stderr; where faulthandler wrote of a signal there, that), stdout, stderr
+    (paths, or null where not captured), oom (null, or file, before, now, sure: the counter of OOM kills
+    at the gang's start and at the death, and whether it is this death that was counted),
+    shared_memory (of a SIGBUS: bytes free and size of /dev/shm; else null), core (where the core dump
+    is, or null).
 
     Args:
         report: What happened.
@@ -72,6 +83,9 @@ def report_json(
         "root_cause": failures[0] if failures else None,
         "failures": failures,
         "stopped": [_failure(view) for view in report.stopped],
+        "ledger": {
+            part: [row._asdict() for row in rows] for part, rows in report.ledger._asdict().items()
+        },
     }
 
 
@@ -93,6 +107,9 @@ def _failure(view: FailureView) -> dict[str, Any]:
         "last_lines": list(view.last_lines),
         "stdout": view.stdout or None,
         "stderr": view.stderr or None,
+        "oom": view.oom._asdict() if view.oom else None,
+        "shared_memory": view.shared_memory._asdict() if view.shared_memory else None,
+        "core": view.core or None,
     }
 
 

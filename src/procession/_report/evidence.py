@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from procession._report.files import regular_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from procession._os.memory import Oom, Space
+
+FATAL = "Fatal Python error: "
+"""What faulthandler begins with (Python/pylifecycle.c, fatal_error)."""
+
+_BEFORE = 10  # lines before it: what a C++ library said when it called abort(3)
+_WIDE = 1 << 18  # bytes: the stacks of a few hundred threads
 
 
 class Evidence(NamedTuple):
@@ -16,6 +27,9 @@ class Evidence(NamedTuple):
         last_lines: The last lines on its stderr.
         stdout: Path of its captured stdout, "" where it was not captured.
         stderr: Path of its captured stderr, "" where it was not captured.
+        oom: What the kernel counted of OOM kills, None where it cannot be read or was not asked.
+        shared_memory: The space of /dev/shm after a death by SIGBUS.
+        core: Where its core dump is.
     """
 
     core_dumped: bool = False
@@ -23,6 +37,9 @@ class Evidence(NamedTuple):
     last_lines: tuple[str, ...] = ()
     stdout: str = ""
     stderr: str = ""
+    oom: Oom | None = None
+    shared_memory: Space | None = None
+    core: str = ""
 
 
 def last_lines(path: str, count: int = 20, limit: int = 16384) -> tuple[str, ...]:
@@ -48,6 +65,44 @@ def last_lines(path: str, count: int = 20, limit: int = 16384) -> tuple[str, ...
     while shown and not shown[-1].strip():
         shown.pop()
     return tuple(shown[-count:]) if count > 0 else ()
+
+
+def final_lines(path: str, exitcode: int) -> tuple[str, ...]:
+    """The last lines of a worker's stderr; of one that a signal ended, where faulthandler saw it.
+
+    Args:
+        path: The log file.
+        exitcode: As in `subprocess`.
+    """
+    if exitcode < 0:
+        seen = fault_lines(last_lines(path, count=10_000, limit=_WIDE))
+        if seen:
+            return seen
+    return last_lines(path)
+
+
+def fault_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """Of the lines of a log, faulthandler's last word: its header and the stack of the thread at fault.
+
+    Other threads' stacks, and the names of a hundred extension modules, stand around it. Pure.
+
+    Returns:
+        The lines, none where faulthandler said nothing.
+    """
+    starts = [at for at, line in enumerate(lines) if line.startswith(FATAL)]
+    if not starts:
+        return ()
+    said = lines[starts[-1] + 1 :]
+    threads = [at for at, line in enumerate(said) if line.startswith("Current thread ")]
+    stack = _paragraph(said[threads[-1] :]) if threads else _paragraph(said)
+    return (*lines[max(0, starts[-1] - _BEFORE) : starts[-1] + 1], *stack)
+
+
+def _paragraph(lines: Sequence[str]) -> Sequence[str]:
+    """The lines up to the first blank one, leading ones aside."""
+    begun = next((at for at, line in enumerate(lines) if line.strip()), len(lines))
+    end = next((at for at in range(begun, len(lines)) if not lines[at].strip()), len(lines))
+    return lines[begun:end]
 
 
 def _tail(path: str, limit: int) -> bytes:

@@ -10,9 +10,12 @@ import os.path
 import textwrap
 from typing import TYPE_CHECKING
 
+from procession._report.account import fate_lines, remains_lines
 from procession._report.clean import clean_line, clean_lines, clip
+from procession._report.evidence import FATAL
 from procession._report.fold import fold
-from procession._report.words import exit_meaning, exit_name, ranks_text, span
+from procession._report.ledger import PROCESSION, Fate
+from procession._report.words import exit_meaning, exit_name, ranks_text, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +44,7 @@ def render_report(report: ReportView, boarder: str = "=", section: str = "-") ->
     groups = fold(report.failures)
     parts = [
         [f"{clean_line(report.name)} FAILED"],
-        _stopped(report.stopped),
+        _ends(report),
         _others(groups),
         ["Root cause (first failure):", *_root(groups[0].first)],
     ]
@@ -53,17 +56,17 @@ def render_report(report: ReportView, boarder: str = "=", section: str = "-") ->
 # --- the parts ---
 
 
-def _stopped(stopped: Sequence[FailureView]) -> list[str]:
-    """Who was ended by us, one line for each kind of end, the most frequent first."""
-    ends: dict[int, list[int]] = {}
-    for view in stopped:
-        ends.setdefault(view.exitcode, []).append(view.rank)
-    by_count = sorted(ends.items(), key=lambda end: -len(end[1]))
-    return [
-        line
-        for code, ranks in by_count
-        for line in _wrapped(f"{ranks_text(ranks)} stopped by procession ({exit_name(code)})")
-    ]
+def _ends(report: ReportView) -> list[str]:
+    """How the others ended, what was left behind, and what could not be ended."""
+    told = {view.rank for view in report.failures}
+    known = {fate.rank: fate for fate in report.ledger.workers}
+    bare = {
+        view.rank: Fate(view.rank, view.pid, view.exitcode, ended_by=PROCESSION)
+        for view in report.stopped
+    }
+    others = [fate for rank, fate in {**bare, **known}.items() if rank not in told]
+    lines = [*fate_lines(others), *remains_lines(report.ledger)]
+    return [part for line in lines for part in _wrapped(line)]
 
 
 def _others(groups: Sequence[Group]) -> list[str]:
@@ -91,6 +94,7 @@ def _other(group: Group, root: FailureView) -> list[str]:
     return [
         *_wrapped(f"{_who(group.members)}{_problem(first)}, {_after(first, root)}{alike}:"),
         *_field("exitcode", f"{first.exitcode} {_exit_words(first)}"),
+        *_traces(first),
         *_error(first, head=2, tail=10),
     ]
 
@@ -102,6 +106,7 @@ def _root(root: FailureView) -> list[str]:
         *_field("host", root.host),
         *_field("rank", f"{root.rank} (local_rank: {root.local_rank}){_problem(root)}"),
         *_field("exitcode", f"{root.exitcode} (pid: {root.pid}) {_exit_words(root)}"),
+        *_traces(root),
         *_field("error_file", root.error_file),
         *_field("stdout", root.stdout),
         *_error(root, head=20, tail=100),
@@ -119,10 +124,24 @@ def _error(failure: FailureView, head: int, tail: int) -> list[str]:
     message = _block("message", clean_lines(failure.message), head, tail)
     last = clean_lines("\n".join(failure.last_lines))
     if last:
-        ends = _field("stderr", f"{failure.stderr} ends with:".lstrip())
+        faulted = any(line.startswith(FATAL) for line in last)
+        where = "says where it was:" if faulted else "ends with:"
+        ends = _field("stderr", f"{failure.stderr} {where}".lstrip())
         return [*ends, *_indented(clip(last, head, tail)), *message]
     nothing = "none, and nothing on stderr" if failure.stderr else "none; stderr was not captured"
     return [*_field("stderr", failure.stderr), *(message or _field("traceback", nothing))]
+
+
+def _traces(failure: FailureView) -> list[str]:
+    """What the host knows of it."""
+    oom, space = failure.oom, failure.shared_memory
+    counted = f"{oom.file}: oom_kill {oom.before}, then {oom.now}" if oom and oom.moved else ""
+    free = f"{size(space.free)} of {size(space.size)} free after its end" if space else ""
+    return [
+        *_field("memory", counted),
+        *_field("/dev/shm", free),
+        *_field("core", failure.core),
+    ]
 
 
 def _who(members: Sequence[FailureView]) -> str:
@@ -140,7 +159,7 @@ def _exit_words(failure: FailureView) -> str:
     name = exit_name(failure.exitcode) if failure.exitcode < 0 else ""
     # A worker that had raised and was still exiting when its peers were stopped dies of our signal.
     raised = name in {"SIGTERM", "SIGKILL"} and failure.traceback is not None
-    meaning = "after it had raised" if raised else exit_meaning(failure.exitcode)
+    meaning = "after it had raised" if raised else exit_meaning(failure.exitcode, failure.oom)
     words = ": ".join(filter(None, [name, meaning]))
     return f"{words}, core dumped" if failure.core_dumped else words
 

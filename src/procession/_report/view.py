@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from procession._report.ledger import Ledger
+
+if TYPE_CHECKING:
+    from procession._os.memory import Oom, Space
 
 
 class FailureView(NamedTuple):
@@ -26,6 +31,9 @@ class FailureView(NamedTuple):
         problem: What is wrong with that file, to be read after "error.json is".
         stdout: Path of its captured stdout, "" where it was not captured.
         stderr: Path of its captured stderr, "" where it was not captured.
+        oom: What the kernel counted of OOM kills, None where that is not known.
+        shared_memory: The space of /dev/shm after a death by SIGBUS.
+        core: Where its core dump is.
     """
 
     rank: int
@@ -45,6 +53,9 @@ class FailureView(NamedTuple):
     problem: str | None = None
     stdout: str = ""
     stderr: str = ""
+    oom: Oom | None = None
+    shared_memory: Space | None = None
+    core: str = ""
 
 
 class ReportView(NamedTuple):
@@ -54,8 +65,10 @@ class ReportView(NamedTuple):
         name: What was run.
         failures: The self-inflicted ends in order of time; the first is the root cause.
         stopped: The workers that procession ended because of it.
+        ledger: How each worker ended and what was left, as far as it is known.
     """
 
     name: str
     failures: tuple[FailureView, ...] = ()
     stopped: tuple[FailureView, ...] = ()
+    ledger: Ledger = Ledger()

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from procession._os.memory import Oom
+
 _SIGNALS = {
     "SIGABRT": "aborted itself, as a failed C++ assertion does",
-    "SIGBUS": "bus error; perhaps /dev/shm or the disk under a mapped file is full",
+    "SIGBUS": "bus error; perhaps /dev/shm or the disk under a mapped file is full, or the file was cut",
     "SIGFPE": "arithmetic error, as an integer division by zero",
     "SIGHUP": "its terminal or session was closed",
     "SIGILL": "illegal instruction; perhaps built for another CPU",
@@ -26,6 +28,8 @@ _SIGNALS = {
     "SIGXCPU": "over its limit of CPU time (ulimit -t)",
     "SIGXFSZ": "over its limit of file size (ulimit -f)",
 }
+
+_KILLED = -int(signal.SIGKILL)
 
 _CODES = {
     120: "Python could not write out its output at the end; perhaps the disk is full",
@@ -49,12 +53,28 @@ def exit_name(exitcode: int) -> str:
     return signal_name(-exitcode) or f"signal {-exitcode}"
 
 
-def exit_meaning(exitcode: int) -> str:
-    """What such an end means in plain words, "" where it says nothing of itself."""
+def exit_meaning(exitcode: int, oom: Oom | None = None) -> str:
+    """What such an end means in plain words, "" where it says nothing of itself.
+
+    Args:
+        exitcode: As in `subprocess`.
+        oom: What was counted of OOM kills until then, None where that is not known.
+    """
+    if exitcode == _KILLED and oom is not None:
+        return _killed(oom)
     if exitcode < 0:
         return _SIGNALS.get(exit_name(exitcode), "")
     name = signal_name(exitcode - 128) if 128 < exitcode < 128 + 65 else None
-    return f"as of a shell whose command died of {name}" if name else _CODES.get(exitcode, "")
+    if name is None:
+        return _CODES.get(exitcode, "")
+    killed = f": {_killed(oom)}" if name == "SIGKILL" and oom is not None else ""
+    return f"as of a shell whose command died of {name}{killed}"
+
+
+def _killed(oom: Oom) -> str:
+    if not oom.moved:
+        return "killed from outside; the kernel's OOM killer ended nobody on this host meanwhile"
+    return f"killed{'' if oom.sure else ', likely'} by the kernel's OOM killer: out of memory"
 
 
 def span(seconds: float) -> str:
@@ -69,6 +89,12 @@ def span(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int) -> str:
+    """Bytes to be read: ``12.0 MiB``, ``3.5 GiB``."""
+    unit, name = (1 << 30, "GiB") if count >= 1 << 30 else (1 << 20, "MiB")
+    return f"{count / unit:.1f} {name}"
 
 
 def ranks_text(ranks: Iterable[int]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from procession._loop.gate import SignalGate
 from procession._os.ports import free_port
+from procession._report.account import hard_lines, remains_lines
 from procession._report.words import exit_name, ranks_text
 from procession.cli.record import Record
 from procession.cli.rundir import RunDirectory, prune
@@ -23,6 +24,8 @@ from procession.multiprocessing.errors import ChildFailedError
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from procession._guardian.kept import KeptGuardian
     from procession.cli.plan import Plan
     from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
@@ -87,10 +90,11 @@ class _Run:
         for number in range(last + 1):
             result = self._attempt(number)
             if not result.is_failed():
+                _say_all(remains_lines(result.ledger))
                 return
             if number < last:
                 say(restart_line(result, number + 2, last + 1))
-        raise ChildFailedError(self._plan.title, result.failures, result.stopped)
+        raise ChildFailedError(self._plan.title, result.failures, result.stopped, result.ledger)
 
     def _attempt(self, number: int) -> RunProcsResult:
         context: PContext | None = None
@@ -184,8 +188,16 @@ def _told(context: PContext) -> RunProcsResult | None:
     """What came of a gang that a signal has ended; what had failed before the signal is said."""
     result = context.wait(0)
     if result is not None and result.failures:
-        write(f"{ChildFailedError(context.name, result.failures, result.stopped)}\n")
+        failed = ChildFailedError(context.name, result.failures, result.stopped, result.ledger)
+        write(f"{failed}\n")
+    elif result is not None:
+        _say_all([*hard_lines(result.ledger.workers), *remains_lines(result.ledger)])
     return result
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
 
 
 def stopping_line(signum: signal.Signals, grace: float) -> str:

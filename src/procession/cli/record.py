@@ -92,13 +92,16 @@ class Record:
         from procession._report.view import ReportView
 
         result = attempt.result
-        if result is None or not result.failures:
+        if result is None:
             return ReportView(self.name)
-        return ChildFailedError(self.name, result.failures, result.stopped).report()
+        if not result.failures:
+            return ReportView(self.name, ledger=result.ledger)
+        failed = ChildFailedError(self.name, result.failures, result.stopped, result.ledger)
+        return failed.report()
 
     def _earlier(self, attempt: Attempt) -> dict[str, Any]:
         report = self._report(attempt, None)
-        kept = ("attempt", "root_cause", "failures", "stopped")
+        kept = ("attempt", "root_cause", "failures", "stopped", "ledger")
         times = {"master_port": attempt.master_port, "started_ns": attempt.started_ns}
         return {**times, **{key: report[key] for key in kept}}
 

@@ -266,9 +266,10 @@ class PContext(abc.ABC):
                 f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
                 "its workers have been killed and reaped"
             )
-        failures, stopped = explain(gang, self.stdouts, self.stderrs)
-        values = self._return_values(failures, stopped)
-        return RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped)
+        failures, stopped, ledger = explain(gang, self.stdouts, self.stderrs)
+        immortal = any(fate.exitcode is None for fate in ledger.workers)
+        values = {} if immortal else self._return_values(failures, stopped)
+        return RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped, ledger)
 
     def _release(self) -> None:
         # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers

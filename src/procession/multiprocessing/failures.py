@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from procession._report.errorfile import own_end_ns
-from procession._report.evidence import Evidence, last_lines
+from procession._report.evidence import Evidence, final_lines
+from procession._report.ledger import Ledger, Life, Remnant, Stuck, fates, owner
 from procession._report.rootcause import Death, failure_time_ns, judge
+from procession._report.words import signal_name
 from procession.multiprocessing.errors import ProcessFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from procession._guardian.sweep import Left
     from procession._loop.gang import Gang
     from procession._loop.worker import Worker
 
@@ -23,8 +27,8 @@ Failures = dict[int, ProcessFailure]
 
 def explain(
     gang: Gang, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
-) -> tuple[Failures, Failures]:
-    """Return ``(failures, stopped)`` of a gang that has ended, each in order of time."""
+) -> tuple[Failures, Failures, Ledger]:
+    """Return ``(failures, stopped, ledger)`` of a gang that has ended, failures in order of time."""
     verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
 
     def failure(death: Death) -> ProcessFailure:
@@ -34,6 +38,42 @@ def explain(
     return (
         {death.local_rank: failure(death) for death in verdict.failures},
         {death.local_rank: failure(death) for death in verdict.stopped},
+        _ledger(gang, {death.local_rank for death in verdict.stopped}),
+    )
+
+
+def _ledger(gang: Gang, stopped: Collection[int]) -> Ledger:
+    workers, left = gang.workers.values(), gang.leftovers
+    pids = {worker.pid: worker.rank for worker in workers}
+    files = {worker.error_file: worker.rank for worker in workers if worker.error_file}
+
+    def remnants(remains: Iterable[Left], signum: int) -> Iterator[Remnant]:
+        name = signal_name(signum) or f"signal {signum}"
+        for pid, comm, session, error_file in remains:
+            yield Remnant(pid, comm, owner(session, error_file, pids, files), name)
+
+    return Ledger(
+        fates((_life(worker, stopped) for worker in workers), gang.signum, gang.killed_ns),
+        (*remnants(left.hushed, gang.signum), *remnants(left.killed, SIGKILL)),
+        tuple(
+            Stuck(remnant.pid, remnant.name, remnant.rank, *gang.predicaments[remnant.pid])
+            for remnant in remnants(left.stuck, SIGKILL)
+        ),
+    )
+
+
+def _life(worker: Worker, stopped: Collection[int]) -> Life:
+    oom = worker.scene.oom
+    return Life(
+        rank=worker.rank,
+        pid=worker.pid,
+        exitcode=worker.exitcode,
+        core_dumped=worker.core_dumped,
+        started_ns=worker.started_ns,
+        died_ns=worker.died_ns,
+        signalled_ns=worker.signalled_ns,
+        own=worker.rank not in stopped,
+        oom_killed=oom is not None and oom.sure and worker.exitcode == -SIGKILL,
     )
 
 
@@ -94,7 +134,10 @@ def _evidence(worker: Worker, stdouts: Mapping[int, str], stderrs: Mapping[int, 
     return Evidence(
         core_dumped=worker.core_dumped,
         duration=(worker.died_ns - worker.started_ns) / 1e9,
-        last_lines=last_lines(stderr) if stderr else (),
+        last_lines=final_lines(stderr, worker.exitcode or 0) if stderr else (),
         stdout=stdouts.get(worker.rank, ""),
         stderr=stderr,
+        oom=worker.scene.oom,
+        shared_memory=worker.scene.shared_memory,
+        core=worker.scene.core,
     )

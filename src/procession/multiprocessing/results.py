@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from procession._report.ledger import Ledger
+
 if TYPE_CHECKING:
     from procession.multiprocessing.errors import ProcessFailure
 
@@ -21,6 +23,7 @@ class RunProcsResult:
         stdouts: Path of each stdout.log, empty where the stream was not captured.
         stderrs: Path of each stderr.log, the same way.
         stopped: The workers that procession ended because of those failures; never a cause.
+        ledger: How each worker ended and by whom, what dead workers had left, what could not be ended.
     """
 
     return_values: dict[int, Any] = field(default_factory=dict)
@@ -28,7 +31,9 @@ class RunProcsResult:
     stdouts: dict[int, str] = field(default_factory=dict)
     stderrs: dict[int, str] = field(default_factory=dict)
     stopped: dict[int, ProcessFailure] = field(default_factory=dict)
+    ledger: Ledger = Ledger()  # noqa: RUF009 - frozen
 
     def is_failed(self) -> bool:
-        """True unless every worker ended well: any failed, or was stopped."""
-        return bool(self.failures or self.stopped)
+        """True unless every worker ended well: any failed, was stopped, or could not be ended."""
+        immortal = any(fate.exitcode is None for fate in self.ledger.workers)
+        return bool(self.failures or self.stopped or immortal)

@@ -72,8 +72,12 @@ class Here:
 
     def start(self, *words: str, environ: dict[str, str] | None = None, **kw: Any) -> Any:
         """Start ``procession run WORDS`` and return its Popen."""
+        return self.start_argv([*RUN, *words], environ=environ, **kw)
+
+    def start_argv(self, argv: list[str], environ: dict[str, str] | None = None, **kw: Any) -> Any:
+        """Start any program here, one that starts the command as a rule."""
         process = subprocess.Popen(
-            [*RUN, *words],
+            argv,
             cwd=kw.pop("cwd", self.directory),
             env={**self.environ, **(environ or {})},
             stdin=kw.pop("stdin", subprocess.DEVNULL),

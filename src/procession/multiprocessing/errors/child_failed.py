@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from procession._report.errorfile import NONE, interpret, summary
+from procession._report.ledger import Ledger
 from procession.multiprocessing.errors.failure import NOT_AVAILABLE, ProcessFailure
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class ChildFailedError(Exception):
         name: What was run.
         failures: By global rank, the workers that failed by themselves.
         stopped: By global rank, the workers that were ended because of that.
+        ledger: How each worker ended and by whom, what dead workers had left, what could not be ended.
     """
 
     def __init__(
@@ -32,17 +34,19 @@ class ChildFailedError(Exception):
         name: str,
         failures: dict[int, ProcessFailure],
         stopped: dict[int, ProcessFailure] | None = None,
+        ledger: Ledger = Ledger(),  # noqa: B008 - a tuple
     ) -> None:
         self.name = name
         self.failures = failures
         self.stopped = stopped or {}
+        self.ledger = ledger
         if not failures:
             raise AssertionError("a ChildFailedError is of at least one failure")
         super().__init__(self.format_msg())
         self.__cause__ = self.get_first_failure()[1].exception
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.failures, self.stopped), self.__dict__
+        return type(self), (self.name, self.failures, self.stopped, self.ledger), self.__dict__
 
     def get_first_failure(self) -> tuple[int, ProcessFailure]:
         """The root cause: the global rank and failure that is the earliest, of equals the first given."""
@@ -69,6 +73,7 @@ class ChildFailedError(Exception):
             self.name,
             tuple(_view(rank, failure) for rank, failure in ordered),
             tuple(_view(rank, failure) for rank, failure in self.stopped.items()),
+            self.ledger,
         )
 
 
@@ -95,4 +100,7 @@ def _view(rank: int, failure: ProcessFailure) -> FailureView:
         problem=failure.problem,
         stdout=evidence.stdout,
         stderr=evidence.stderr,
+        oom=evidence.oom,
+        shared_memory=evidence.shared_memory,
+        core=evidence.core,
     )
