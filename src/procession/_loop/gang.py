@@ -16,7 +16,6 @@ from procession._loop import machine
 from procession._loop.bells import Bells
 from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import Estate, take_over
-from procession._loop.witness import Witness
 from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
 from procession._report.errorfile import own_end_ns
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession._guardian.protocol import Message
     from procession._guardian.sweep import Left
+    from procession._loop.witness import Witness
     from procession._os.predicament import Predicament
 
 _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
@@ -65,7 +65,7 @@ class Gang:
         self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._pulse = Pulse()
-        self._witness = Witness()
+        self._witness = _call_witness()
         self._refused: Exception | None = None
         self._judge = judge
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
@@ -369,6 +369,12 @@ class Gang:
             worker.doomed = _is_doomed(worker)
         self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
         return untouched
+
+
+def _call_witness() -> Witness:
+    from procession._loop.witness import Witness  # a gang has started: the import is worth it
+
+    return Witness()
 
 
 def _is_doomed(worker: Worker) -> bool:

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from procession._loop.worker import Scene
 from procession._os import memory
 from procession._os.memory import OomWatch
 
 if TYPE_CHECKING:
     from procession._loop.worker import Worker
-    from procession._os.memory import Oom, Space
 
 _ENOUGH = 32  # looks a gang: one that dies as a whole dies of one thing, and each costs 0.1 ms
 _BUS = -7  # the same on every Linux but MIPS, PA-RISC and Alpha, where it goes without the space
-
-
-class Scene(NamedTuple):
-    """What was there at a worker's death.
-
-    Attributes:
-        oom: What was counted of OOM kills.
-        shared_memory: The space of /dev/shm, of a worker that died of SIGBUS.
-        core: Where its core dump is, of one that dumped core.
-    """
-
-    oom: Oom | None = None
-    shared_memory: Space | None = None
-    core: str = ""
 
 
 class Witness:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from procession._loop.witness import Scene
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from procession._guardian.sweep import Left
+    from procession._os.memory import Oom, Space
+
+
+class Scene(NamedTuple):
+    """What was there at a worker's death.
+
+    Attributes:
+        oom: What was counted of OOM kills.
+        shared_memory: The space of /dev/shm, of a worker that died of SIGBUS.
+        core: Where its core dump is, of one that dumped core.
+    """
+
+    oom: Oom | None = None
+    shared_memory: Space | None = None
+    core: str = ""
 
 
 class Worker:

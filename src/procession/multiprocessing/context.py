@@ -19,7 +19,6 @@ from procession._loop.gate import SignalGate
 from procession._loop.machine import Phase
 from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
-from procession.multiprocessing.failures import explain
 from procession.multiprocessing.fork_server import common_environment
 from procession.multiprocessing.preloading import refusal, warning
 from procession.multiprocessing.results import RunProcsResult
@@ -266,6 +265,8 @@ class PContext(abc.ABC):
                 f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
                 "its workers have been killed and reaped"
             )
+        from procession.multiprocessing.failures import explain
+
         failures, stopped, ledger = explain(gang, self.stdouts, self.stderrs)
         immortal = any(fate.exitcode is None for fate in ledger.workers)
         values = {} if immortal else self._return_values(failures, stopped)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from procession._guardian.client import fork_guardian, spawn_guardian
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
-from procession.multiprocessing.failures import failed_after_all
 from procession.multiprocessing.fork_server import function_server, module_names
 from procession.multiprocessing.likeness import interpreter_flags
 from procession.multiprocessing.speakable import refuse_unspeakable
@@ -140,6 +139,8 @@ class MultiprocessContext(PContext):
         outcomes = {rank: self._replies.take(rank) for rank in range(self.nprocs)}
         for rank, outcome in outcomes.items():
             if outcome.problem is not None:
+                from procession.multiprocessing.failures import failed_after_all
+
                 worker = self._running_gang().workers[rank]
                 failures[rank] = failed_after_all(
                     worker, outcome.problem, self.stdouts, self.stderrs
