@@ -75,6 +75,7 @@ def test_the_record_of_two_attempts() -> None:
     (earlier,) = document.pop("earlier_attempts")
     assert [view["exitcode"] for view in earlier.pop("failures")] == [-9]
     assert [view["exitcode"] for view in earlier.pop("stopped")] == [-15]
+    assert earlier.pop("ledger") == {"workers": [], "swept": [], "stuck": []}
     assert earlier.pop("root_cause")["rank"] == 1
     assert earlier == {"attempt": 0, "master_port": 4321, "started_ns": 5}
     assert document == {
@@ -89,6 +90,7 @@ def test_the_record_of_two_attempts() -> None:
         "root_cause": None,
         "failures": [],
         "stopped": [],
+        "ledger": {"workers": [], "swept": [], "stuck": []},
         "started_ns": 5,
         "ended_ns": 9,
     }

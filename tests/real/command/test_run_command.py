@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 import procession
-from procession.cli.main import main
+from procession.cli.main import _COMMANDS, main
 
-HELP = """\
+COMMANDS = "\n".join(f"  {name:<8} {text}" for name, (text, _) in _COMMANDS.items())
+HELP = f"""\
 usage: procession COMMAND [OPTIONS]
 
 commands:
-  run      start copies of a script or program, one per rank, and look after them
+{COMMANDS}
 
 options:
   --version
@@ -33,7 +34,7 @@ options:
         (["help"], 0, HELP, ""),
         ([], 2, "", HELP),
         (["runn"], 2, "", "procession: no command runn. Did you mean run?\n"),
-        (["stop"], 2, "", "procession: no command stop. There is: run.\n"),
+        (["stop"], 2, "", f"procession: no command stop. There is: {', '.join(_COMMANDS)}.\n"),
         (
             ["train.py"],
             2,
