@@ -171,9 +171,10 @@ def _be_like_launcher(settings: dict[str, Any], tracker_fd: int | None) -> None:
     sys.argv[:] = settings["sys_argv"]
     if tracker_fd is not None:
         _share_multiprocessing(settings["authkey"], tracker_fd)
-    if "__mp_main__" in sys.modules:  # a fork server has imported it
-        sys.modules["__main__"] = sys.modules["__mp_main__"]
-    else:
+    imported = sys.modules.get("__mp_main__")
+    if imported is not None and imported.__name__ == "__mp_main__":  # by a fork server
+        sys.modules["__main__"] = imported
+    else:  # multiprocessing gives the name to our own main when it is imported
         import_main(settings.get("init_main_from_name"), settings.get("init_main_from_path"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "interpreter_flags",
+    "main_defines",
     "main_is_a_file",
     "refuse_recursion",
     "server_settings",
@@ -73,3 +74,36 @@ def main_is_a_file(module: Any) -> bool:
     if spec is not None:
         return str(spec.name).rpartition(".")[2] != "__main__"
     return os.path.isfile(getattr(module, "__file__", None) or "")
+
+
+def main_defines(main: Any, name: str) -> bool:
+    """True if a worker that imports the main module finds ``name`` in it.
+
+    A worker imports it under another name, and so does not run what stands under
+    ``if __name__ == "__main__":``.
+    """
+    if not main_is_a_file(main):
+        return False
+    try:
+        with open(main.__file__, encoding="utf-8") as file:
+            source = "\n" + file.read()
+    except (OSError, ValueError, AttributeError):  # no source that we could read
+        return True
+    begin = (f"\ndef {name}(", f"\nasync def {name}(", f"\nclass {name}(", f"\nclass {name}:")
+    if any(text in source for text in begin):
+        return True
+    return name not in _names_under_guard(source)
+
+
+def _names_under_guard(source: str) -> set[str]:
+    """The names of functions and classes that a guard of the main module keeps from workers."""
+    import ast
+
+    try:
+        statements = ast.parse(source).body
+    except (SyntaxError, ValueError):  # not what is running
+        return set()
+    guarded = [s for s in statements if isinstance(s, ast.If) and "__main__" in ast.dump(s.test)]
+    below = [node for guard in guarded for statement in guard.body for node in ast.walk(statement)]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in below if isinstance(node, kinds)}

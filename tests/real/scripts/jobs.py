@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -152,3 +153,37 @@ def deep() -> Any:
     for _ in range(100_000):
         value = [value]
     return value
+
+
+class Adder:
+    offset = 1
+
+    def __init__(self, start: Any) -> None:
+        self.start = start
+
+    def __call__(self, number: int) -> int:
+        return int(self.start + number)
+
+    def add(self, number: int) -> int:
+        return int(self.start + number)
+
+    @classmethod
+    def add_to_class(cls, number: int) -> int:
+        return cls.offset + number
+
+    @staticmethod
+    def add_one(number: int) -> int:
+        return 1 + number
+
+
+def add(one: int, other: int) -> int:
+    return one + other
+
+
+def add_one(number: int) -> int:
+    return 1 + number
+
+
+@functools.lru_cache
+def cached_add_one(number: int) -> int:
+    return 1 + number
