@@ -1,20 +1,16 @@
-"""Functions as workers, by every start method: arguments, results, exceptions, ends."""
+"""Functions as workers, by every start method: what surrounds the call."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from procession.errors import NotPicklableError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
     PContext,
@@ -61,52 +57,6 @@ def test_results_and_output(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_large_results_of_many_ranks(tmp_path: Path, method: str) -> None:
-    result = run(tmp_path, method, jobs.big, dict.fromkeys(range(4), (5 << 20,)))
-    assert [len(value) for value in result.return_values.values()] == [5 << 20] * 4
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_multiprocessing_objects_as_arguments(tmp_path: Path, method: str) -> None:
-    context = multiprocessing.get_context(method)
-    queue: Any = context.Queue()
-    simple: Any = context.SimpleQueue()
-    event, lock, value, array = (
-        context.Event(),
-        context.Lock(),
-        context.Value("i", 0),
-        context.Array("i", 2),
-    )
-    reader, writer = context.Pipe(duplex=False)
-    args = {rank: (rank, queue, simple, event, lock, value, array, writer) for rank in (0, 1)}
-    gang = launch(tmp_path, method, jobs.use_shared_things, args)
-    event.set()
-    assert sorted(queue.get(timeout=20) for _ in range(2)) == [0, 1]
-    assert sorted(simple.get() for _ in range(2)) == [0, 1]
-    assert sorted(reader.recv() for _ in range(2)) == [0, 1]
-    result = gang.wait()
-    assert result is not None
-    assert not result.is_failed()
-    assert value.value == 2
-    assert array[:] == [1, 2]
-    for end in (reader, writer, simple):
-        end.close()
-    queue.close()
-    queue.join_thread()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_shared_memory_outlives_the_worker(tmp_path: Path, method: str) -> None:
-    memory: Any = SharedMemory(create=True, size=16)
-    try:
-        assert run(tmp_path, method, jobs.write_shared, {0: (memory,)}).return_values == {0: b"*"}
-        assert memory.buf[0] == 42
-    finally:
-        memory.close()
-        memory.unlink()
-
-
-@pytest.mark.parametrize("method", METHODS)
 def test_an_exception(tmp_path: Path, method: str) -> None:
     result = run(tmp_path, method, jobs.fail, {0: (0,), 1: (1,), 2: (2,)})
     assert list(result.failures) == [1]
@@ -119,57 +69,6 @@ def test_an_exception(tmp_path: Path, method: str) -> None:
     assert "_worker" not in traceback
     assert Path(result.stderrs[1]).read_text() == traceback
     assert {rank: stopped.exitcode for rank, stopped in result.stopped.items()} == {0: -15, 2: -15}
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("how", "exitcode"),
-    [
-        ("exit 0", None), ("_exit 0", None), ("exit 3", 3), ("exit text", 1), ("_exit 4", 4),
-        ("interrupt", -signal.SIGINT), ("SIGKILL", -signal.SIGKILL), ("SIGSEGV", -signal.SIGSEGV),
-    ],
-)  # fmt: skip
-def test_ends(tmp_path: Path, method: str, how: str, exitcode: int | None) -> None:
-    result = run(tmp_path, method, jobs.end_by, {0: (how,)})
-    if exitcode is None:
-        assert result.return_values == {0: None}
-    else:
-        assert {rank: failure.exitcode for rank, failure in result.failures.items()} == {
-            0: exitcode
-        }
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_closures_and_lambdas(tmp_path: Path, method: str) -> None:
-    offset = 40
-
-    def add(number: int) -> int:
-        return number + offset
-
-    assert run(tmp_path, method, add, {0: (2,)}).return_values == {0: 42}
-    assert run(tmp_path, method, lambda f: f(1), {0: (add,)}).return_values == {0: 41}
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_what_cannot_be_pickled_is_named(tmp_path: Path, method: str) -> None:
-    lock = threading.Lock()
-    with pytest.raises(
-        NotPicklableError, match=r"argument 1 of greet, of type lock, cannot be pickled"
-    ):
-        launch(tmp_path, method, jobs.greet, {0: ("ok", lock)})
-
-    def holds_a_lock() -> None:
-        lock.acquire()
-
-    with pytest.raises(NotPicklableError, match=r"the function .*holds_a_lock cannot be pickled"):
-        launch(tmp_path, method, holds_a_lock, {0: ()})
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_result_that_cannot_be_pickled_is_its_ranks_failure(tmp_path: Path, method: str) -> None:
-    result = run(tmp_path, method, jobs.returns_a_lock, {0: ()})
-    assert isinstance(result.failures[0].message, dict)
-    assert "return value, of type lock, cannot be pickled" in result.failures[0].message["message"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -22,18 +22,6 @@ def big(size: int) -> bytes:
     return b"x" * size
 
 
-def use_shared_things(
-    rank: int, queue: Any, simple: Any, event: Any, lock: Any, value: Any, array: Any, pipe: Any
-) -> None:
-    event.wait(20)
-    with lock:
-        value.value += 1
-        array[rank] = rank + 1
-    queue.put(rank)
-    simple.put(rank)
-    pipe.send(rank)
-
-
 def write_shared(memory: Any) -> bytes:
     memory.buf[0] = 42
     return bytes(memory.buf[:1])
@@ -43,22 +31,6 @@ def fail(rank: int) -> None:
     if rank == 1:
         raise ValueError("boom")
     time.sleep(1000)
-
-
-def end_by(how: str) -> None:
-    if how == "exit 0":
-        sys.exit(0)
-    if how == "exit 3":
-        sys.exit(3)
-    if how == "exit text":
-        sys.exit("good bye")
-    if how == "_exit 0":
-        os._exit(0)
-    if how == "_exit 4":
-        os._exit(4)
-    if how == "interrupt":
-        raise KeyboardInterrupt
-    os.kill(os.getpid(), getattr(signal, how))
 
 
 def returns_a_lock() -> Any:
