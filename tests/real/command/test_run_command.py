@@ -12,12 +12,12 @@ import pytest
 import procession
 from procession.cli.main import _COMMANDS, main
 
-COMMANDS = "\n".join(f"  {name:<8} {text}" for name, (text, _) in _COMMANDS.items())
+LINES = "\n".join(f"  {name:<8} {text}" for name, (text, _) in _COMMANDS.items())
 HELP = f"""\
 usage: procession COMMAND [OPTIONS]
 
 commands:
-{COMMANDS}
+{LINES}
 
 options:
   --version
@@ -34,7 +34,7 @@ options:
         (["help"], 0, HELP, ""),
         ([], 2, "", HELP),
         (["runn"], 2, "", "procession: no command runn. Did you mean run?\n"),
-        (["stop"], 2, "", f"procession: no command stop. There is: {', '.join(_COMMANDS)}.\n"),
+        (["zzz"], 2, "", f"procession: no command zzz. There is: {', '.join(_COMMANDS)}.\n"),
         (
             ["train.py"],
             2,
@@ -64,3 +64,11 @@ def test_as_a_module(module: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (9, "[default0]:['s.py', 'x']\n")
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: procession {name} ")

@@ -46,7 +46,7 @@ def test_the_environment_of_workers(here: Any) -> None:
     run = ended.runs / "latest"
     assert re.fullmatch(rf"{run_id}_\w{{8}}", os.readlink(run))
     assert 1024 <= port <= 65535
-    assert re.fullmatch(r"[0-9a-f]+", added.pop("PROCESSION_RUN_ID"))
+    assert re.fullmatch(r"[0-9a-f-]{36}", added.pop("PROCESSION_RUN_ID"))
     assert added.pop("TORCHELASTIC_ERROR_FILE") == str(run.resolve() / "attempt_0/0/error.json")
     added.pop("LC_CTYPE", None)  # Python's own, in the C locale
     assert added == {
