@@ -39,8 +39,11 @@ compat: .venv-torch/ready
 bench: .venv-torch/ready
 	env -u PYTHONDONTWRITEBYTECODE .venv-torch/bin/python -m benchmarks
 
+# What is drawn by lot is drawn anew each time; the header names the seed, and this draws it again:
+# make stress SEED=1764101234
+stress: SEED ?= $(shell date +%s)
 stress: .venv-test/ready
-	.venv-test/bin/python -m pytest -n auto -m stress
+	SEED=$(SEED) .venv-test/bin/python -m pytest -n auto -m stress tests/stress
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-torch build dist procession-runs

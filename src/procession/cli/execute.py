@@ -13,12 +13,13 @@ from procession._loop.gate import SignalGate
 from procession._os.ports import free_port
 from procession._report.account import hard_lines, remains_lines
 from procession._report.words import exit_name, ranks_text
-from procession.cli.record import Record
+from procession.cli.record import Record, message
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.runid import random_id
 from procession.cli.say import say, whisper, write
 from procession.cli.specs import make_specs
 from procession.cli.starting import start_error
+from procession.errors import GuardianLostError
 from procession.multiprocessing import Supervision, start_processes
 from procession.multiprocessing.errors import ChildFailedError
 from procession.multiprocessing.supervision import SignalException
@@ -186,7 +187,11 @@ def _finished(context: PContext) -> RunProcsResult:
 
 def _told(context: PContext) -> RunProcsResult | None:
     """What came of a gang that a signal has ended; what had failed before the signal is said."""
-    result = context.wait(0)
+    try:
+        result = context.wait(0)
+    except GuardianLostError as lost:  # the run had been asked to end all the same
+        say(message(lost))
+        return None
     if result is not None and result.failures:
         failed = ChildFailedError(context.name, result.failures, result.stopped, result.ledger)
         write(f"{failed}\n")
