@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,9 @@ def test_the_default(here: Path) -> None:
     assert run.parent == here / "procession-runs"
     assert run.name.startswith("id_")
     assert sorted(path.name for path in run.iterdir()) == ["attempt_0", "report.json"]
-    assert json.loads((run / "report.json").read_text()) == {
-        "state": "running",
-        "pid": os.getpid(),
-        "procession_run_id": "4f2a",
-    }
+    report = json.loads((run / "report.json").read_text())
+    assert report.pop("started_ns") <= time.time_ns()
+    assert report == {"state": "running", "pid": os.getpid(), "procession_run_id": "4f2a"}
     assert (here / "procession-runs" / ".gitignore").read_text() == "*\n"
     directory.close()
 

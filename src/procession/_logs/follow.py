@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from procession._log import Logger
 from procession._logs.lines import BLOCK
@@ -54,12 +54,27 @@ class Output:
         held = self.lines.held
         self.sink.put_part(self.lines, self.lines.flush(), held)
 
-    def begin_again(self) -> None:
-        """Show the file from its beginning; the line that it stands in ends, as far as it is known."""
+    def begin_again(self, offset: int = 0) -> None:
+        """Show the file from there; the line that it stands in ends, as far as it is known."""
         self.show_part()
         self.sink.end_line(self.lines)
         self.lines.restart()
-        self.offset = 0
+        self.offset = offset
+
+    def leap(self, released: int) -> None:
+        """Go on behind what has been released, and say so where it is missing."""
+        notice = missing(released - self.offset)
+        self.begin_again(released)
+        if not self.lines.selective:
+            self.sink.put_lines(self.lines, self.lines.feed(notice), 0)
+
+
+class Floor(Protocol):
+    """What knows which bytes of a file are no more."""
+
+    @property
+    def released(self) -> int:
+        """The offset before which they are."""
 
 
 class Followed:
@@ -80,12 +95,14 @@ class Followed:
             is blocked stays behind, and catches up with reads of its own.
     """
 
-    __slots__ = ("_complaint", "_identity", "end", "fd", "outputs", "path")
+    __slots__ = ("_complaint", "_identity", "begin", "end", "fd", "floor", "outputs", "path")
 
     def __init__(self, path: str, outputs: list[Output]) -> None:
         self.path = path
         self.outputs = outputs
         self.fd = -1
+        self.begin = 0  # where the file that is opened first is read from
+        self.floor: Floor | None = None
         self.end: int | None = None  # where a closing view stops reading
         self._identity: tuple[int, int] | None = None  # of the file opened last
         self._complaint = ""
@@ -107,7 +124,7 @@ class Followed:
         return not (others or output.over or output.sink.terminal or self.end is not None)
 
     def open(self) -> bool:
-        """Open what is under the path now, to be read from its beginning; False if that cannot be."""
+        """Open what is under the path now, to be read from `begin`; False if that cannot be."""
         try:
             # Not before it is known to be a file: to open a device or a FIFO is an act.
             if not stat.S_ISREG(os.stat(self.path).st_mode):
@@ -120,8 +137,16 @@ class Followed:
         status = os.fstat(self.fd)
         self._identity = (status.st_dev, status.st_ino)
         for output in self.outputs:
-            output.offset = 0
+            output.offset = self.begin
+        self.begin = 0
         return True
+
+    def join(self, floors: dict[str, Floor]) -> None:
+        """Take note of who else knows of the same file."""
+        self.floor = self.floor or floors.get(self.path)
+
+    def leave(self, floors: dict[str, Floor]) -> None:
+        """The end of it."""
 
     def advance(self) -> tuple[int, bool]:
         """Show a block to those outputs that are behind the others and not blocked.
@@ -139,7 +164,13 @@ class Followed:
         )
 
     def _advance_together(self, outputs: list[Output], size: int) -> tuple[int, bool]:
-        block = self._read(outputs[0].offset, size)
+        start = outputs[0].offset
+        block = self._read(start, size)
+        released = self.floor.released if self.floor and block else 0
+        if released > start:  # asked after the read: it is said before it is done
+            for output in outputs:
+                output.leap(released)
+            return len(block), True
         if block:
             for output in outputs:
                 output.take(block)
@@ -151,6 +182,9 @@ class Followed:
         except OSError as error:
             self._complain(error.strerror or str(error))
             return b""
+
+    def settle(self) -> None:
+        """What is to be done now and then, whether there is news or not."""
 
     def size(self) -> int:
         """Return the file's size now, -1 where it cannot be told."""
@@ -220,3 +254,8 @@ class Followed:
             logger.warning("%s cannot be shown: %s", self.path, complaint)
             self._complaint = complaint
         return False
+
+
+def missing(count: int) -> bytes:
+    """The line that stands where bytes have been released. Pure."""
+    return f"[{count} bytes are missing here: --log-limit has released them]\n".encode()

@@ -90,6 +90,7 @@ class Lookout:
             self._look_at_hot(now)
         if now >= self._net_due:
             for file in tuple(self._intervals):
+                file.settle()
                 self._look_at(file)
             self._net_due = now + self._net_period()
 

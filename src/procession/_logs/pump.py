@@ -19,7 +19,7 @@ from procession._logs.wakeups import Wakeups
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from procession._logs.follow import Followed, Output
+    from procession._logs.follow import Floor, Followed, Output
     from procession._logs.sinks import Sink
     from procession._logs.view import View
 
@@ -44,6 +44,7 @@ class Pump:
         self._view_of: dict[Followed, View] = {}
         self._parts: dict[Output, float] = {}  # with unfinished lines, and when to show them
         self._behind: dict[Sink, dict[Followed, None]] = {}  # files that wait for a blocked sink
+        self._floors: dict[str, Floor] = {}  # of the files whose beginnings may be released
         self.wakeups = Wakeups()
         self.lookout = Lookout()
         if self.lookout.inotify:
@@ -81,6 +82,7 @@ class Pump:
         now = time.monotonic()
         for file in view.files:
             self._view_of[file] = view
+            file.join(self._floors)
             self.lookout.add(file, view.interval, now)
         for sink in view.sinks:
             if sink.closed:
@@ -239,6 +241,7 @@ class Pump:
 
     def _retire(self, file: Followed) -> None:
         self.lookout.remove(file)
+        file.leave(self._floors)
         for files in self._behind.values():
             files.pop(file, None)
         self._view_of.pop(file).files.remove(file)

@@ -135,6 +135,13 @@ class Sink:
         self._basket.clear()
 
 
+class Nowhere(Sink):
+    """Where a view goes that shows nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(("nowhere", id(self)), console=False, terminal=False)
+
+
 class FileSink(Sink):
     """A descriptor, written to as bytes: never non-blocking, for other processes share it.
 

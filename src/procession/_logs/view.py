@@ -11,7 +11,7 @@ from procession._logs.sinks import open_sink
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from procession._logs.sinks import Sink
 
@@ -37,15 +37,17 @@ class View:
         interval: float,
         keep: Callable[[str], bool] | None = None,
     ) -> None:
+        self._prefixes = list(files)
+        self._begin([Followed(path, []) for path, _ in self._prefixes], interval)
+        self.show_in(dst, keep)
+
+    def _begin(self, files: Sequence[Followed], interval: float) -> None:
         self.interval = interval
         self.closing = False
         self.drained = threading.Event()  # set once the tail is done with the view
         self.sinks: list[Sink] = []
-        self._prefixes = list(files)
-        self.files = [Followed(path, []) for path, _ in self._prefixes]
-        self._all_files = tuple(self.files)
+        self.files = list(files)
         self._all_outputs: list[tuple[str, Followed, Output]] = []
-        self.show_in(dst, keep)
 
     def show_in(
         self, dst: TextIO | str | os.PathLike[str], keep: Callable[[str], bool] | None = None
@@ -53,7 +55,7 @@ class View:
         """Show the files in one more place, out of the same reads."""
         sink = open_sink(dst)
         self.sinks.append(sink)
-        dress = None if keep is None else _filter(keep)
+        dress = None if keep is None else line_filter(keep)
         for file, (path, prefix) in zip(self.files, self._prefixes, strict=True):
             head = prefix.encode(errors="surrogateescape")
             output = Output(LineAssembler(head, dress, source=path), sink)
@@ -82,5 +84,6 @@ class View:
         return {path: count for path, count in counts.items() if count}
 
 
-def _filter(keep: Callable[[str], bool]) -> Callable[[bytes], bytes | None]:
+def line_filter(keep: Callable[[str], bool]) -> Callable[[bytes], bytes | None]:
+    """What shows the lines alone that are wanted, told by their text."""
     return lambda line: line if keep(line.decode(errors="replace")) else None

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from procession._loop.gate import SignalGate
@@ -22,7 +23,7 @@ from procession.cli.starting import start_error
 from procession.errors import GuardianLostError
 from procession.multiprocessing import Supervision, start_processes
 from procession.multiprocessing.errors import ChildFailedError
-from procession.multiprocessing.supervision import SignalException
+from procession.multiprocessing.supervision import LogBooks, SignalException
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +50,10 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
         stack.callback(gate.restore)
         gate.install(_numbers(plan.signals), _numbers(plan.forwarded))
         mark = guardian.run_id if guardian else random_id()
-        directory = RunDirectory(plan.logs.directory, mark)
+        directory = RunDirectory(plan.logs.directory, mark, plan.about())
         stack.callback(directory.close)
+        if plan.logs.limit is not None:
+            directory.require_holes()
         _Run(plan, gate, directory, mark, guardian).go()
 
 
@@ -149,6 +152,7 @@ class _Run:
             exclusive=self._exclusive,
             guardian=self._guardian,
             preload=self._plan.preload,
+            books=LogBooks(self._plan.logs.limit, partial(say, patience=0)),
         )
 
     def _announce(self) -> None:

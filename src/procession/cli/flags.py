@@ -175,6 +175,15 @@ def _log_directory(group: _ArgumentGroup) -> None:
         help="at the end remove the oldest finished runs, so that N are left (procession's own; "
         "default: keep all)",
     )
+    _option(
+        group,
+        "--log-limit",
+        type=str,
+        default=None,
+        metavar="SIZE",
+        help="bytes of each stream that may stay on the disk, such as 500M or 2G: the oldest are "
+        "released (procession's own; default: all stay)",
+    )
 
 
 def _streams(group: _ArgumentGroup) -> None:

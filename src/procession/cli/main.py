@@ -26,6 +26,10 @@ _COMMANDS = {
         "end what a run left whose launcher and guardian were killed together",
         "procession.cli.reap",
     ),
+    "logs": (
+        "show what the workers of a run have written, or write",
+        "procession.cli.logs",
+    ),
 }
 _USAGE = 2  # exit status of a command line that cannot be
 

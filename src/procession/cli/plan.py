@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession.cli import settings
 from procession.cli.actions import Default
@@ -28,6 +28,7 @@ class Logs(NamedTuple):
         shown: Local ranks whose output reaches the console, None for all.
         specs: Entry point of the class that makes the places; None for the default.
         keep_runs: How many finished runs are left at the end, None for all.
+        limit: Bytes of each stream that may stay on the disk, None for all.
         stdout_filters: Words whose lines are copied to ``filtered_stdout.log``.
         stderr_filters: The same of stderr.
     """
@@ -38,6 +39,7 @@ class Logs(NamedTuple):
     shown: set[int] | None
     specs: str | None
     keep_runs: int | None
+    limit: int | None
     stdout_filters: list[str]
     stderr_filters: list[str]
 
@@ -84,6 +86,12 @@ class Plan(NamedTuple):
             rank: tuple(word.replace(LOCAL_RANK, str(rank)) for word in self.command.words)
             for rank in range(len(self.environments))
         }
+
+    def about(self) -> dict[str, Any]:
+        """What ``procession logs`` has to know of the run, for ``report.json``."""
+        workers = len(self.environments)
+        about = {"name": self.title, "role": self.name, "workers": workers}
+        return about if self.prefixes is None else {**about, "prefixes": self.prefixes}
 
     def attempt_environments(
         self, attempt: int, run_id: str, master_port: int | str
@@ -184,6 +192,7 @@ def _logs(args: Namespace, environ: Mapping[str, str]) -> Logs:
         shown=settings.ranks_shown(args.local_ranks_filter),
         specs=args.logs_specs,
         keep_runs=args.keep_runs,
+        limit=settings.log_limit(args.log_limit),
         stdout_filters=args.duplicate_stdout_filters,
         stderr_filters=args.duplicate_stderr_filters,
     )

@@ -106,14 +106,15 @@ class Record:
         return {**times, **{key: report[key] for key in kept}}
 
 
-def running_document(pid: int, mark: str) -> dict[str, Any]:
+def running_document(pid: int, mark: str, started_ns: int) -> dict[str, Any]:
     """What ``report.json`` holds until the end.
 
     Args:
         pid: The launcher's.
         mark: PROCESSION_RUN_ID, by which ``procession reap`` finds the run's processes.
+        started_ns: Wall-clock ns.
     """
-    return {"state": "running", "pid": pid, "procession_run_id": mark}
+    return {"state": "running", "pid": pid, "procession_run_id": mark, "started_ns": started_ns}
 
 
 def origin(error: BaseException | None) -> Origin:

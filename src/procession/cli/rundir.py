@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,13 @@ from procession.errors import UsageError
 from procession.multiprocessing.logs_specs import LogsSpecs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from procession.multiprocessing.logs_specs import LogsDest
 
 RUNS = "procession-runs"
 REPORT = "report.json"
-_LATEST = "latest"
+LATEST = "latest"
 
 
 def default_base() -> str:
@@ -36,16 +39,24 @@ def default_base() -> str:
         return RUNS
 
 
+def usual_private() -> str:
+    """The directory among temporary files that serves where the current one cannot be written to."""
+    return os.path.join(os.environ.get("TMPDIR") or "/tmp", f"{RUNS}-{os.getuid()}")
+
+
 class RunDirectory:
     """The directory of one run, from before it is made."""
 
-    def __init__(self, asked: str | None, mark: str = "") -> None:
+    def __init__(
+        self, asked: str | None, mark: str = "", about: Mapping[str, Any] | None = None
+    ) -> None:
         """Make the directory in which runs make theirs.
 
         Args:
             asked: That directory, ``os.devnull`` for none; None for ``procession-runs`` here, or
                 among temporary files where this directory cannot be written to.
             mark: PROCESSION_RUN_ID of the run, for who looks for its processes.
+            about: What every state of ``report.json`` says beside its own.
 
         Raises:
             UsageError: It cannot be made or written to.
@@ -54,12 +65,30 @@ class RunDirectory:
         self._mark = mark
         self._lock: int | None = None
         self._made: list[str] = []
+        self._about = dict(about or {})
         self.base = self._default() if asked is None else self._asked(asked)
         kind = network_file_system(self.base) if self.base != os.devnull else None
         if kind is not None:
             say(
                 f"logs are on a network file system ({kind}), {self.base}, which may be slow. "
                 "For a local one: --log-dir or PROCESSION_LOG_DIR."
+            )
+
+    def require_holes(self) -> None:
+        """See whether the file system can release the beginning of a file, for ``--log-limit``.
+
+        Raises:
+            UsageError: It cannot.
+        """
+        from procession._os.holes import cannot_punch
+
+        reason = "" if self.base == os.devnull else cannot_punch(self.base)
+        if reason:
+            self.discard()
+            raise UsageError(
+                f"--log-limit: the file system of {self.base} cannot release the beginning of a "
+                f"file ({reason}). Leave --log-limit out, or choose another with --log-dir: ext4, "
+                "xfs, btrfs and tmpfs can."
             )
 
     def watch(self, specs: LogsSpecs) -> LogsSpecs:
@@ -71,14 +100,14 @@ class RunDirectory:
         if self.path is None and (path := run_directory(destination)) is not None:
             self.path = path
             self._lock = _hold(path)
-            self.write_report(running_document(os.getpid(), self._mark))
+            self.write_report(running_document(os.getpid(), self._mark, time.time_ns()))
 
     def link_latest(self) -> None:
         """Let ``latest`` beside the run's directory lead to it."""
         if self.path is None:
             return
         base, name = os.path.split(self.path)
-        link, fresh = os.path.join(base, _LATEST), os.path.join(base, f".{_LATEST}.{os.getpid()}")
+        link, fresh = os.path.join(base, LATEST), os.path.join(base, f".{LATEST}.{os.getpid()}")
         if os.path.lexists(link) and not os.path.islink(link):
             return
         try:
@@ -91,6 +120,7 @@ class RunDirectory:
         """Put ``report.json`` into the run's directory, whole or not at all."""
         if self.path is None:
             return
+        document = {**document, **self._about}
         path = os.path.join(self.path, REPORT)
         fresh = f"{path}.{os.getpid()}"
         try:
@@ -143,8 +173,8 @@ class RunDirectory:
         Its usual name is known to everybody, and whoever makes it first could swap what is in it
         under us: one that is not ours alone is passed over for one of a new name.
         """
-        base = os.environ.get("TMPDIR") or "/tmp"
-        usual = os.path.join(base, f"{RUNS}-{os.getuid()}")
+        usual = usual_private()
+        base = os.path.dirname(usual)
         reason = ""
         for path in (usual, f"{usual}-{os.urandom(4).hex()}"):
             try:
@@ -236,15 +266,16 @@ def prune(base: str, keep: int) -> None:
 def _finished_runs(base: str) -> list[tuple[float, str]]:
     """The runs that are over, each with the time of its end."""
     finished: list[tuple[float, str]] = []
-    for name in _names_in(base):
+    for name in names_in(base):
         path = os.path.join(base, name)
-        if not os.path.islink(path) and _is_over(path):
+        if not os.path.islink(path) and is_over(path):
             with suppress(FileNotFoundError):  # no run, or another launcher is removing it
                 finished.append((os.stat(os.path.join(path, REPORT)).st_mtime, path))
     return finished
 
 
-def _names_in(directory: str) -> list[str]:
+def names_in(directory: str) -> list[str]:
+    """What is in a directory; nothing where it cannot be read."""
     try:
         return os.listdir(directory)
     except OSError:
@@ -256,7 +287,7 @@ def surplus(finished: list[tuple[float, str]], keep: int) -> list[str]:
     return [path for _, path in sorted(finished)[: max(len(finished) - keep, 0)]]
 
 
-def _is_over(path: str) -> bool:
+def is_over(path: str) -> bool:
     """Whether it is a directory that nobody holds; False where that cannot be told."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -289,8 +320,8 @@ def _hold(path: str) -> int | None:
     """Lock a directory for as long as the returned fd is open; None where it cannot be locked."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # a file system without locks; `_is_over` cannot lock there either
+        fcntl.flock(fd, fcntl.LOCK_SH)  # whoever looks whether it is over has it for a moment
+    except OSError:  # a file system without locks; `is_over` cannot lock there either
         os.close(fd)
         return None
     return fd

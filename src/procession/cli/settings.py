@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 _BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _HANDLERS = ("null", "console")
+_SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_LEAST_LOG = (
+    64 * 1024
+)  # the last lines in a report come from the last 16 KiB, which have to be there
 _DEFAULT_GRACE = 30.0  # torch's, seconds
 _UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
 # The kernel's word on this process itself, or on its children; nobody sends them to end a run.
@@ -132,6 +137,23 @@ def _streams(text: str, option: str) -> Streams:
         return Std.from_str(text)
     except UsageError as error:
         raise UsageError(f"{option} {text}: {error}.") from None
+
+
+def log_limit(text: str | None) -> int | None:
+    """The bytes of ``--log-limit``, None where it is not given.
+
+    Raises:
+        UsageError: It is no size, or too small for what a report shows of a log.
+    """
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--log-limit {text}: give bytes, or a size such as 64K, 500M or 2G.")
+    limit = int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ")
+    if limit < _LEAST_LOG:
+        raise UsageError(f"--log-limit {text}: give at least 64K.")
+    return limit
 
 
 def ranks_shown(text: str) -> set[int] | None:

@@ -22,7 +22,7 @@ from procession.errors import GuardianLostError
 from procession.multiprocessing.fork_server import common_environment
 from procession.multiprocessing.preloading import refusal, warning
 from procession.multiprocessing.results import RunProcsResult
-from procession.multiprocessing.streams import flush_own, open_streams
+from procession.multiprocessing.streams import captured, flush_own, open_streams
 from procession.multiprocessing.supervision import SignalException, Supervision
 from procession.multiprocessing.tail_log import TailLog
 
@@ -201,6 +201,7 @@ class PContext(abc.ABC):
                 _numbers(signals.signals_to_handle), _numbers(signals.forward_signals)
             )
             self._start_gang()
+            self._keep_books()
             self._show_output()
         except BaseException:
             self._release()
@@ -251,6 +252,17 @@ class PContext(abc.ABC):
     def _is_swept(self) -> bool:
         gang = self._gang
         return gang is not None and gang.phase is Phase.ENDED and not gang.guardian_lost
+
+    def _keep_books(self) -> None:
+        books = self._supervision.books
+        files = captured(self.stdouts, self.stderrs) if books else []
+        if books and files:
+            from procession._logs import tail
+            from procession._logs.ledger import keep_books
+
+            ledgers = keep_books(files, books.limit, books.say)
+            self._held_things.callback(tail.finish, ledgers)
+            tail.show(ledgers)
 
     def _show_output(self) -> None:
         for tail_log in self._tail_logs:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from typing import TextIO
 
-__all__ = ["flush_own", "open_streams"]
+__all__ = ["captured", "flush_own", "open_streams"]
 
 # Appending makes each write land whole at the end, whoever else holds the file (open(2), O_APPEND);
 # emptying happens once, here.
@@ -48,6 +48,12 @@ def open_streams(
             if name:
                 _claim(fd, name, rank, owners)
     return fds
+
+
+def captured(stdouts: Mapping[int, str], stderrs: Mapping[int, str]) -> list[str]:
+    """The regular files that workers write to, each once."""
+    paths = dict.fromkeys((*stdouts.values(), *stderrs.values()))
+    return [path for path in paths if path and os.path.isfile(path)]
 
 
 def flush_own() -> None:

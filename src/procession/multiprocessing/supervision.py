@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 
     from procession._guardian.kept import KeptGuardian
     from procession.multiprocessing.context import PContext
@@ -33,6 +34,20 @@ class SignalException(Exception):  # noqa: N818 - torch's name
         self.context: PContext | None = None
 
 
+class LogBooks(NamedTuple):
+    """What is kept beside the log files of a gang.
+
+    Every captured stream gets an index, which tells `procession logs` its times.
+
+    Args:
+        limit: Bytes of each stream that may stay on the disk, None for all. The oldest are released.
+        say: Is told when space runs out; it must not block.
+    """
+
+    limit: int | None
+    say: Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Supervision:
     """How a gang is looked after.
@@ -53,6 +68,7 @@ class Supervision:
             modules cannot be.
         fork_server: One that has imported its modules for this gang and others; its run id is the
             gang's.
+        books: What is kept beside the log files; None for nothing.
     """
 
     shutdown_timeout: float = 30.0
@@ -63,6 +79,7 @@ class Supervision:
     guardian: KeptGuardian | None = None
     preload: tuple[str, ...] = ()
     fork_server: ForkServer | None = None
+    books: LogBooks | None = None
 
     @classmethod
     def from_environment(cls) -> Supervision:

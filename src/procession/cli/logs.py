@@ -1,0 +1,194 @@
+"""``procession logs``: what the workers of a run have written, also while they write it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from procession._logs.history import Part, Wish, hand_on, show
+from procession._logs.sinks import open_sink
+from procession.cli.logs_flags import Asked, read_words
+from procession.cli.runs import Run, bases, find_run
+from procession.cli.say import let_go_of_lost_streams, say, whisper
+from procession.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+_INTERRUPTED = 130  # 128 + SIGINT, as of a shell
+_UNKNOWN_TIME = b"-" * 23 + b" "
+
+
+class Source(NamedTuple):
+    """A file of a run and what stands before its lines."""
+
+    path: str
+    prefix: bytes
+
+
+def launch(words: Sequence[str]) -> int:
+    """Run ``procession logs WORDS``.
+
+    Args:
+        words: The command line after ``logs``.
+
+    Returns:
+        The exit status: 0, 2 where it cannot be done as it was asked for, 130 after Ctrl-C.
+    """
+    try:
+        asked = read_words(words)
+        places = bases(asked.log_dir, os.environ)
+        if asked.list:
+            from procession.cli.runs_table import table
+
+            sys.stdout.write(table(places))
+        else:
+            _allow_many_files()
+            _show(find_run(asked.run, places), asked)
+    except UsageError as error:
+        say(str(error))
+        return error.exit_code
+    except BrokenPipeError:  # of the list
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    finally:
+        let_go_of_lost_streams()
+    return 0
+
+
+def _show(run: Run, asked: Asked) -> None:
+    check(run, asked)
+    if asked.follow:
+        from procession.cli.logs_follow import follow
+
+        follow(run, asked)
+        return
+    sink = open_sink(sys.stdout)
+    for attempt in attempts(run, asked):
+        if len(run.attempts()) > 1:
+            whisper(f"attempt {attempt}")
+        show(_parts(sources(run, attempt, asked), wish(asked), run), wish(asked), sink)
+    sink.finish()
+    hand_on(sink)
+
+
+def check(run: Run, asked: Asked) -> None:
+    """See whether the run has what is asked for.
+
+    Raises:
+        UsageError: It has not.
+    """
+    numbers = run.attempts()
+    if asked.attempt is not None and asked.attempt not in numbers and not asked.follow:
+        there = ", ".join(map(str, numbers)) or "none"
+        raise UsageError(f"--attempt {asked.attempt}: {run.name} has {there}, counted from 0.")
+    ranks = sorted({rank for number in numbers for rank in run.ranks(number)})
+    if ranks and not any(map(asked.wants, ranks)):
+        raise UsageError(f"--rank: {run.name} has the local ranks 0 to {ranks[-1]} alone.")
+
+
+def attempts(run: Run, asked: Asked) -> list[int]:
+    """The attempts that are meant: of last lines, the last one's."""
+    if asked.attempt is not None:
+        return [asked.attempt]
+    numbers = run.attempts()
+    return numbers[-1:] if asked.last is not None else numbers
+
+
+def sources(run: Run, attempt: int, asked: Asked) -> list[Source]:
+    """The files of an attempt that are meant, there or not, by rank."""
+    directory = run.attempt_directory(attempt)
+    return [
+        Source(
+            os.path.join(directory, str(rank), name), _prefix(run, rank) if asked.prefix else b""
+        )
+        for rank in run.ranks(attempt)
+        if asked.wants(rank)
+        for name in asked.streams
+    ]
+
+
+def _prefix(run: Run, rank: int) -> bytes:
+    """What the console showed before the lines of a rank."""
+    given = run.report.get("prefixes")
+    usual = f"[{run.report.get('role', 'default')}{rank}]:"
+    text = given.get(str(rank), usual) if isinstance(given, dict) else usual
+    return str(text).encode(errors="surrogateescape")
+
+
+def wish(asked: Asked, *, whole: bool = False) -> Wish:
+    """What is asked for of each stream."""
+    return Wish(
+        since_ns=asked.since_ns,
+        until_ns=asked.until_ns,
+        last=asked.last,
+        keep=keeper(asked),
+        stamp=stamp if asked.timestamps else None,
+        merge=asked.merge,
+        whole=whole,
+    )
+
+
+def keeper(asked: Asked) -> Callable[[str], bool] | None:
+    """Which lines are wanted; None for all."""
+    if asked.grep is None:
+        return None
+    search = asked.grep.search
+    return lambda line: search(line) is not None
+
+
+def stamp(ns: int | None) -> bytes:
+    """A time as it stands before a line: local, to the millisecond."""
+    import time
+
+    if ns is None:
+        return _UNKNOWN_TIME
+    seconds, ms = divmod(ns // 1_000_000, 1000)
+    return b"%s.%03d " % (
+        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)).encode(),
+        ms,
+    )
+
+
+def _parts(files: list[Source], what: Wish, run: Run) -> Iterator[Part]:
+    untold = False
+    for source in files:
+        part = open_part(source, what)
+        if part is not None:
+            untold = untold or not part.is_told
+            yield part
+    if untold and (what.by_time or what.since_ns is not None):
+        say_untold(run)
+
+
+def open_part(source: Source, what: Wish) -> Part | None:
+    """Open what is wanted of a file; None where there is none.
+
+    Raises:
+        UsageError: It is there and cannot be read.
+    """
+    try:
+        return Part(source.path, source.prefix, what)
+    except FileNotFoundError:  # a stream that was not captured
+        return None
+    except OSError as error:
+        raise UsageError(f"{source.path} cannot be read: {error.strerror}.") from None
+
+
+def say_untold(run: Run) -> None:
+    """Say that times are not known."""
+    say(
+        f"times of {run.name} are not known, for it has no index: "
+        "each file counts as written when it was last written to"
+    )
+
+
+def _allow_many_files() -> None:
+    """A run of a thousand ranks has more files than a shell allows a process by default."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
