@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.context import PContext
     from procession.multiprocessing.fork_server import ForkServer
 
-__all__ = ["SignalException", "Supervision"]
+__all__ = ["LogBooks", "SignalException", "Supervision"]
 
 _TERMINATING = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 
