@@ -317,3 +317,41 @@ def test_what_cannot_be_is_refused(
             "w", abs, {0: (1,)}, {0: {}}, DefaultLogsSpecs(str(tmp_path)),
             start_method=method, supervision=Supervision(**wishes),
         )  # fmt: skip
+
+
+AT_IMPORT = """
+    import atexit, logging, multiprocessing, threading
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+    LOG = logging.getLogger("ours")
+    LOG.addHandler(logging.StreamHandler())
+    LOCK = threading.Lock()
+    TURNS = multiprocessing.get_context("fork").Lock()
+    THREADS = ThreadPoolExecutor(2)
+    atexit.register(print, "at exit")
+"""
+
+
+def test_what_an_import_has_made_works_in_every_worker(
+    tmp_path: Path, add_module: AddModule
+) -> None:
+    add_module("pre_made", AT_IMPORT)
+    args = dict.fromkeys(range(2), ())
+    result = run(tmp_path, warm.use_what_was_made, args, preload=("pre_made",))
+    assert result.return_values == dict.fromkeys(range(2), ([1, 4], [1, 4]))
+    for rank in range(2):
+        assert Path(result.stderrs[rank]).read_text() == f"logged by {rank}\n"
+        assert Path(result.stdouts[rank]).read_text() == "at exit\n"
+
+
+def test_random_numbers_are_each_workers_own(tmp_path: Path) -> None:
+    drawn = values(tmp_path, warm.draw, dict.fromkeys(range(3), ()), preload=("random", "uuid"))
+    assert len(set(drawn.values())) == 3
+
+
+def test_no_warning_of_forks_beside_threads_is_shown(tmp_path: Path) -> None:
+    """numpy's import starts threads of OpenBLAS's; Python >= 3.12 warns of a fork beside threads."""
+    args = dict.fromkeys(range(2), ("numpy",))
+    result = run(tmp_path, warm.is_imported, args, preload=("numpy",))
+    assert result.return_values == dict.fromkeys(range(2), True)
+    assert [Path(result.stderrs[rank]).read_text() for rank in range(2)] == ["", ""]

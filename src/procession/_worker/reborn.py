@@ -51,9 +51,11 @@ def refresh(before: dict[str, str]) -> None:
     Args:
         before: The environment in which the imports happened; ``os.environ`` is the worker's.
     """
-    numpy = sys.modules.get("numpy")
+    # Python's own generator seeds itself; these two do so when they are imported.
     if "numpy.random" in sys.modules:
-        numpy.random.seed()  # type: ignore[union-attr]  # Python's own generator does so by itself
+        sys.modules["numpy.random"].seed()
+    if hasattr(sys.modules.get("torch"), "default_generator"):
+        sys.modules["torch"].default_generator.seed()
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util._run_after_forkers()

@@ -46,6 +46,25 @@ def die_of_sigkill(pause: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def square(number: int) -> int:
+    return number * number
+
+
+def use_what_was_made() -> tuple[Any, ...]:
+    made: Any = sys.modules["pre_made"]
+    made.LOG.warning("logged by %s", os.environ["LOCAL_RANK"])
+    with made.LOCK, made.TURNS, made.ProcessPoolExecutor(2) as processes:
+        squares = list(processes.map(square, [1, 2]))
+    return squares, list(made.THREADS.map(square, [1, 2]))
+
+
+def draw() -> tuple[float, str]:
+    import random
+    import uuid
+
+    return random.random(), str(uuid.uuid4())
+
+
 def main(module: str, logs: str) -> None:
     from procession.multiprocessing import DefaultLogsSpecs, Supervision, start_processes
 
