@@ -23,7 +23,10 @@ stands for a worker's exception that this process cannot rebuild.
 from __future__ import annotations
 
 from _pickle import PicklingError  # pickle's own, without the 3 ms of its pure Python half
-from typing import ClassVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 __all__ = [
     "GuardianLostError",

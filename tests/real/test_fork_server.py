@@ -344,6 +344,11 @@ def test_what_an_import_has_made_works_in_every_worker(
         assert Path(result.stdouts[rank]).read_text() == "at exit\n"
 
 
+def test_a_gang_within_a_worker(tmp_path: Path) -> None:
+    logs = str(tmp_path / "inner")
+    assert values(tmp_path, warm.nested, {0: (logs,)}, preload=("json",)) == {0: {0: 4, 1: 9}}
+
+
 def test_random_numbers_are_each_workers_own(tmp_path: Path) -> None:
     drawn = values(tmp_path, warm.draw, dict.fromkeys(range(3), ()), preload=("random", "uuid"))
     assert len(set(drawn.values())) == 3

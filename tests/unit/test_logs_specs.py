@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession.multiprocessing.logs_specs import DefaultLogsSpecs, LogsDest, LogsSpecs
+from procession.multiprocessing.logs_dest import LogsDest
+from procession.multiprocessing.logs_specs import DefaultLogsSpecs, LogsSpecs
 from procession.multiprocessing.std import Std
 
 NONE, OUT, ERR, ALL = Std.NONE, Std.OUT, Std.ERR, Std.ALL

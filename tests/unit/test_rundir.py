@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from procession.cli import rundir
 from procession.cli.rundir import RunDirectory, prune, run_directory, surplus
 from procession.errors import UsageError
-from procession.multiprocessing.logs_specs import DefaultLogsSpecs, LogsDest
+from procession.multiprocessing.logs_dest import LogsDest
+from procession.multiprocessing.logs_specs import DefaultLogsSpecs
 from procession.multiprocessing.std import Std
 
 

@@ -7,9 +7,9 @@ the reply; an exception is described in error.json as well.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from contextlib import contextmanager
 
 from procession._worker import errorfile, parcel, reply
 from procession._worker.as_main import hold_signals, note_exit
@@ -17,30 +17,31 @@ from procession._worker.reply import Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     Call = tuple[Callable[..., Any], Sequence[Any]]
 
 
+_MAIN = "__mp_main__"  # multiprocessing's name for it
+
+
 def work_from_payload(fds: Sequence[int]) -> int:
     """Run the payload of a worker that a fork server forked; its fds have a spawned worker's numbers."""
     payload_fd, reply_fd, tracker_fd, *_handed_over = fds
-    with bootstrapping():
-        return as_child_process(
-            lambda: run_payload(payload_fd, reply_fd, tracker_fd), exits_are_ours=True
-        )
+    refuse_launches()
+    return as_child_process(
+        lambda: run_payload(payload_fd, reply_fd, tracker_fd), exits_are_ours=True
+    )
 
 
-@contextmanager
-def bootstrapping() -> Iterator[None]:
-    """Have a launch that the import of the main module makes refused (likeness.py)."""
+def refuse_launches() -> None:
+    """Have a launch refused that the launcher's main module makes when it is imported (likeness.py).
+
+    It becomes ``__main__`` when it has been imported: what is marked here is what imports it.
+    """
     main: Any = sys.modules["__main__"]
     main.PROCESSION_BOOTSTRAPPING = True
-    try:
-        yield
-    finally:
-        del main.PROCESSION_BOOTSTRAPPING
 
 
 def run_payload(payload_fd: int, reply_fd: int, tracker_fd: int) -> None:
@@ -189,19 +190,37 @@ def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:
 
 def import_main(name: str | None, path: str | None) -> None:
     """Import the launcher's main module as ``__mp_main__``, as multiprocessing's spawn does."""
-    module = type(sys)("__mp_main__")
-    if name or path:
+    module = type(sys)(_MAIN)
+    if path and os.path.isfile(path) and path.endswith(".py"):
+        _run_file(path, module)
+    elif name or path:
         module.__dict__.update(_run_main(name, path))
     # Also without one (a notebook): processes that the worker starts must not import our own main.
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    sys.modules["__main__"] = sys.modules[_MAIN] = module
+
+
+def _run_file(path: str, module: Any) -> None:
+    """As ``runpy.run_path`` does, whose own imports take as long as an interpreter's start."""
+    module.__dict__.update(__file__=path, __cached__=None, __package__="")
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    before = sys.argv[0]
+    sys.modules[_MAIN], sys.argv[0] = module, path
+    try:
+        exec(code, module.__dict__)  # noqa: S102 - the launcher's own main module
+    except BaseException:
+        del sys.modules[_MAIN]
+        raise
+    finally:
+        sys.argv[0] = before
 
 
 def _run_main(name: str | None, path: str | None) -> dict[str, Any]:
     import runpy
 
     if name:
-        return runpy.run_module(name, run_name="__mp_main__", alter_sys=True)
-    return runpy.run_path(str(path), run_name="__mp_main__")
+        return runpy.run_module(name, run_name=_MAIN, alter_sys=True)
+    return runpy.run_path(str(path), run_name=_MAIN)
 
 
 def _report(error: BaseException, caught: int) -> None:

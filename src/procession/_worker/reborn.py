@@ -41,8 +41,12 @@ def import_main(settings: dict[str, Any]) -> None:
     """Import the launcher's main module as ``__mp_main__``, as Python's fork server does."""
     name, path = settings.get("main_name"), settings.get("main_path")
     if name or path:
-        with function.bootstrapping():
+        own = sys.modules["__main__"]
+        function.refuse_launches()
+        try:
             function.import_main(name, path)
+        finally:  # the workers take their places themselves
+            sys.modules["__main__"] = own
 
 
 def refresh(before: dict[str, str]) -> None:

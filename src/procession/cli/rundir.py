@@ -24,7 +24,7 @@ from procession.multiprocessing.logs_specs import LogsSpecs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from procession.multiprocessing.logs_specs import LogsDest
+    from procession.multiprocessing.logs_dest import LogsDest
 
 RUNS = "procession-runs"
 REPORT = "report.json"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.errors import ProcessFailure
 from procession.multiprocessing.fork_server import ForkServer
-from procession.multiprocessing.logs_specs import DefaultLogsSpecs, LogsDest, LogsSpecs
+from procession.multiprocessing.logs_dest import LogsDest
+from procession.multiprocessing.logs_specs import DefaultLogsSpecs, LogsSpecs
 from procession.multiprocessing.multiprocess_context import MultiprocessContext
 from procession.multiprocessing.results import RunProcsResult
 from procession.multiprocessing.std import Std, to_map

@@ -1,47 +1,25 @@
-"""Where the output of each worker goes: the wish (``LogsSpecs``) and the places (``LogsDest``)."""
+"""Where the output of each worker is to go; the places that come of it are in ``logs_dest``."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from procession._log import Logger
 from procession.multiprocessing.std import Std, to_map
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-__all__ = ["DefaultLogsSpecs", "LogsDest", "LogsSpecs"]
+    from procession.multiprocessing.logs_dest import LogsDest
+
+__all__ = ["DefaultLogsSpecs", "LogsSpecs"]
 
 logger = Logger(__name__)
 
 _CONSOLE = ""  # in LogsDest: the stream is left as the launcher has it
 _TEMPORARY_PREFIX = "procession_"
-
-
-@dataclass
-class LogsDest:
-    """The paths of a gang's log files, by local rank.
-
-    Attributes:
-        stdouts: File that is the worker's stdout; empty where the launcher's own is inherited.
-        stderrs: The same of stderr.
-        tee_stdouts: File to show on the console while it grows; no entry where nothing is shown.
-        tee_stderrs: The same of stderr.
-        error_files: File that the worker writes its uncaught exception to.
-        filtered_stdout: File of the lines of all teed stdouts that match a duplicate filter.
-        filtered_stderr: The same of stderr.
-    """
-
-    stdouts: dict[int, str] = field(default_factory=dict)
-    stderrs: dict[int, str] = field(default_factory=dict)
-    tee_stdouts: dict[int, str] = field(default_factory=dict)
-    tee_stderrs: dict[int, str] = field(default_factory=dict)
-    error_files: dict[int, str] = field(default_factory=dict)
-    filtered_stdout: str = field(default_factory=str)
-    filtered_stderr: str = field(default_factory=str)
 
 
 class LogsSpecs(ABC):
@@ -214,6 +192,8 @@ def _attempt_dest(
     shown: Container[int],
 ) -> LogsDest:
     """The places of an attempt's files; what is teed is also redirected."""
+    from procession.multiprocessing.logs_dest import LogsDest
+
     kept = {rank: redirects[rank] | tees[rank] for rank in redirects}
     teed = {rank: tees[rank] if rank in shown else Std.NONE for rank in tees}
     directories = {rank: os.path.join(attempt_dir, str(rank)) for rank in kept}
@@ -240,6 +220,8 @@ def _files(
 
 def _nowhere(nprocs: int) -> LogsDest:
     """``log_dir=os.devnull``: the workers write to the console, and nothing is kept."""
+    from procession.multiprocessing.logs_dest import LogsDest
+
     ranks = range(nprocs)
     return LogsDest(
         stdouts=dict.fromkeys(ranks, _CONSOLE),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from enum import IntFlag
-from typing import TYPE_CHECKING
 
 from procession.errors import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
 
 __all__ = ["Std", "to_map"]
 
-_VALUE = re.compile(r"[0-3]")
-_ENTRY = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?:([0-3])")
+_ENTRY = r"([0-9]{1,7})(?:-([0-9]{1,7}))?:([0-3])"
 # Linux numbers at most 2**22 processes (PID_MAX_LIMIT); a rank past it is a slip of the keyboard.
 _LAST_LOCAL_RANK = 2**22
 _GRAMMAR = (
@@ -47,13 +46,13 @@ class Std(IntFlag):
         Raises:
             UsageError: A ``ValueError`` that tells what was given and what can be.
         """
-        if _VALUE.fullmatch(vm):
+        if len(vm) == 1 and vm in "0123":
             return cls(int(vm))
         return {rank: value for entry in vm.split(",") for rank, value in _entry(entry, vm)}
 
 
 def _entry(entry: str, given: str) -> Iterator[tuple[int, Std]]:
-    match = _ENTRY.fullmatch(entry)
+    match = _parse(entry)
     if match is None:
         raise _refusal(given, entry, "is neither a value nor RANKS:VALUE")
     first = int(match[1])
@@ -64,6 +63,12 @@ def _entry(entry: str, given: str) -> Iterator[tuple[int, Std]]:
         raise _refusal(given, entry, f"names a local rank above {_LAST_LOCAL_RANK}")
     value = Std(int(match[3]))
     return ((rank, value) for rank in range(first, last + 1))
+
+
+def _parse(entry: str) -> re.Match[str] | None:
+    import re  # most who import `Std` parse nothing
+
+    return re.fullmatch(_ENTRY, entry)
 
 
 def _refusal(given: str, entry: str, why: str) -> UsageError:

@@ -65,6 +65,21 @@ def draw() -> tuple[float, str]:
     return random.random(), str(uuid.uuid4())
 
 
+def nested(logs: str) -> dict[int, int]:
+    from procession.multiprocessing import DefaultLogsSpecs, start_processes
+
+    context = start_processes(
+        "inner",
+        square,
+        {0: (2,), 1: (3,)},
+        {0: {}, 1: {}},
+        DefaultLogsSpecs(logs),
+        start_method="forkserver",
+    )
+    result = context.wait()
+    return result.return_values if result is not None else {}
+
+
 def main(module: str, logs: str) -> None:
     from procession.multiprocessing import DefaultLogsSpecs, Supervision, start_processes
 
