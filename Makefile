@@ -22,6 +22,7 @@ demo-failure: .venv-demo/ready
 	test $$status -eq 1
 
 test: check
+	.ci/system-packages
 	.venv-test/bin/python -m pytest -n auto -m 'not stress'
 
 check: .venv-test/ready

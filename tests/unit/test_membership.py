@@ -24,7 +24,7 @@ from procession._membership.machine import (
     Stop,
     Tell,
 )
-from procession._membership.model import Fate, Member, Outcome, Round, Terms, Verdict, View
+from procession._membership.model import Account, Fate, Member, Outcome, Round, Terms, Verdict, View
 from procession._membership.rules import first_failure, is_over, leader, lost, next_round, waiting
 
 
@@ -158,13 +158,13 @@ def test_the_verdict(view: View, status: int, reason: str) -> None:
 def test_the_cause_is_what_was_told_first() -> None:
     seats = members("a", "b", "c")
     told = (
-        Outcome("id-0", S, 1, report="stopped"),
-        Outcome("id-1", F, 3, report="later"),
-        Outcome("id-2", F, 2, report="first"),
+        Outcome("id-0", S, 1, account=Account(1, "stopped")),
+        Outcome("id-1", F, 3, account=Account(1, "later")),
+        Outcome("id-2", F, 2, account=Account(1, "first")),
     )
     cause = first_failure(View(seats, Round(0, seats), 1, told))
     assert cause is not None
-    assert cause.report == "first"
+    assert cause.account.text == "first"
 
 
 def test_whoever_waits_is_taken_in() -> None:
@@ -229,7 +229,7 @@ VERDICT = Verdict(3, "because")
         (JOINED, Seen(View()), Phase.ENDED, (End(None, "this host's lease has run out"),)),
         (JOINED, Left(), Phase.ENDED, (Leave(), End(None, "ended here"))),
         (RUNNING, Ended(D), Phase.DONE, (Tell(0, D),)),
-        (RUNNING, Ended(F, "r"), Phase.JOINING, (Tell(0, F, "r"),)),
+        (RUNNING, Ended(F, Account(3, "r")), Phase.JOINING, (Tell(0, F, Account(3, "r")),)),
         (RUNNING, Seen(View()), Phase.ENDED, (Kill(), End(None, "this host's lease has run out"))),
         (RUNNING, CutOff("why"), Phase.ENDED, (Kill(), End(None, "why"))),
         (RUNNING, Left(), Phase.STOPPING, (Stop(),)),

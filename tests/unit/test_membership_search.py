@@ -97,8 +97,6 @@ def happen(world: World, n: int, event: object) -> World:
         elif isinstance(effect, End):
             host = host._replace(quiet=True)
             assert host.running is None, "it ended over its workers"
-    if isinstance(event, CutOff):
-        host = host._replace(sent=())
     return world.put(n, host)
 
 
@@ -138,13 +136,15 @@ def moves(world: World, terms: Terms, faults: int) -> Iterator[tuple[str, World]
             if n == 0 or world.hosts[n - 1] is not None:  # who comes first is called h0
                 yield f"join {n}", join(world, n, terms)
             continue
+        if host.sent:
+            yield f"arrive {n}", arrive(world, n)  # late as it may be
         if host.alive:
             yield from ordinary(world, n, host)
             if world.faults < faults and not host.quiet:
                 yield from harm(world._replace(faults=world.faults + 1), n, host)
-        there = any(m.id == name(n) for m in world.members)
-        silent = not host.alive or (host.quiet and not host.sent)
-        if there and silent:
+        elif host.sent:
+            yield f"!lose {n}", world.put(n, host._replace(sent=()))
+        if world.view().is_there(name(n)) and (host.quiet or not host.alive):
             # The clock's part of the bargain: a lease runs out only after its agent has died, or
             # has cut itself off.
             gone = tuple(m for m in world.members if m.id != name(n))
@@ -158,8 +158,6 @@ def join(world: World, n: int, terms: Terms) -> World:
 
 
 def ordinary(world: World, n: int, host: Host) -> Iterator[tuple[str, World]]:
-    if host.sent:
-        yield f"arrive {n}", arrive(world, n)
     if not host.quiet and not host.sent:
         yield f"look {n}", happen(world, n, Seen(world.view()))
     if host.state.calling and not host.quiet:
@@ -177,7 +175,7 @@ def finish(world: World, n: int, host: Host, fate: Fate) -> World:
 
 
 def harm(world: World, n: int, host: Host) -> Iterator[tuple[str, World]]:
-    dead = host._replace(alive=False, running=None, sent=())
+    dead = host._replace(alive=False, running=None)
     yield f"!crash {n}", world.put(n, dead)
     yield f"!cut off {n}", happen(world, n, CutOff("cut"))
     if host.running is not None and not host.failing and not host.stopping:

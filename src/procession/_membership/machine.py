@@ -17,7 +17,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procession._membership.model import Fate, Round, Terms, Verdict, View
+from procession._membership.model import Account, Fate, Round, Terms, Verdict, View
 from procession._membership.rules import is_first_call, is_over, leader, next_round
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class Ended(NamedTuple):
 
     Attributes:
         fate: SUCCEEDED, FAILED or STOPPED.
-        report: A failure in detail.
+        account: Of a failure.
     """
 
     fate: Fate
-    report: str = ""
+    account: Account = Account()
 
 
 class CallOver(NamedTuple):
@@ -116,7 +116,7 @@ class Tell(NamedTuple):
 
     generation: int
     fate: Fate
-    report: str = ""
+    account: Account = Account()
 
 
 class Start(NamedTuple):
@@ -233,18 +233,17 @@ def _lead(state: State, effects: tuple[Effect, ...]) -> Step:
 def _ended(state: State, event: Ended) -> Step:
     if state.leaving:
         return state._replace(phase=Phase.ENDED), (
-            Tell(state.generation, Fate.LEFT, event.report),
+            Tell(state.generation, Fate.LEFT, event.account),
             Leave(),
             End(None, "ended here"),
         )
     phase = Phase.JOINING
     if event.fate is Fate.SUCCEEDED and state.phase is Phase.RUNNING:
         phase = Phase.DONE
-    tell = Tell(state.generation, event.fate, event.report)
     verdict = state.view.round.verdict if state.view.round else None
     if verdict is not None:
-        return state._replace(phase=Phase.ENDED), (tell, Leave(), End(verdict))
-    return state._replace(phase=phase), (tell,)
+        return state._replace(phase=Phase.ENDED), (Leave(), End(verdict))
+    return state._replace(phase=phase), (Tell(state.generation, event.fate, event.account),)
 
 
 def _cut_off(state: State, event: CutOff) -> Step:

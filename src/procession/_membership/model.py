@@ -50,6 +50,18 @@ class Member(NamedTuple):
     port: int = 0
 
 
+class Account(NamedTuple):
+    """A failure as the host on which it happened gives account of it.
+
+    Attributes:
+        status: The exit status that tells of it.
+        text: It in words.
+    """
+
+    status: int = 1
+    text: str = ""
+
+
 class Verdict(NamedTuple):
     """How a run ended; the same for all hosts.
 
@@ -104,14 +116,14 @@ class Outcome(NamedTuple):
         fate: What.
         order: The store's revision at which this was first told: no clock is compared.
         port: A port that is free on the host now, for MASTER_PORT of the next round.
-        report: A failure in detail.
+        account: Of a failure.
     """
 
     id: str
     fate: Fate
     order: int = 0
     port: int = 0
-    report: str = ""
+    account: Account = Account()
 
 
 class View(NamedTuple):

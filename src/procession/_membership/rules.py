@@ -135,7 +135,7 @@ def first_failure(view: View) -> Outcome | None:
 def _verdict(now: Round, gone: list[Member], cause: Outcome | None) -> Verdict:
     if cause is not None:
         host = now.seats[now.rank(cause.id) or 0].host
-        return Verdict(1, f"workers failed on {host}", cause.report)
+        return Verdict(cause.account.status, f"workers failed on {host}", cause.account.text)
     names = " and ".join(seat.host for seat in gone)
     return Verdict(1, f"lost {names}: nothing was heard for as long as a lease lasts")
 

@@ -1,0 +1,245 @@
+"""The shell around the membership machine: sleeps, hears both sides, carries effects out."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from procession._agent.words import roll_call
+from procession._membership import machine
+from procession._membership.machine import (
+    Call,
+    CallOver,
+    CutOff,
+    End,
+    Ended,
+    Kill,
+    Leave,
+    Left,
+    Phase,
+    Propose,
+    Start,
+    Stop,
+    Tell,
+)
+from procession._membership.model import Account, Fate
+from procession.errors import ProcessionError, RendezvousClosedError, RendezvousTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procession._membership.machine import Effect, Event
+    from procession._membership.meeting import Meeting
+    from procession._membership.model import Round, Terms
+
+_BEFORE_FIRST_WORD = 1.0  # seconds: who has not waited so long is told nothing
+_BETWEEN_WORDS = 15.0
+
+
+class Crew(Protocol):
+    """The workers of one host."""
+
+    def start(self, now: Round, rank: int) -> None:
+        """Start them.
+
+        Raises:
+            ProcessionError: They cannot be started; none is left.
+        """
+
+    def stop(self) -> None:
+        """Begin to stop them, with their grace; asked again, without."""
+
+    def kill(self) -> None:
+        """Kill them; none is left on return."""
+
+    def wait(self, fd: int, timeout: float) -> list[machine.Failing | Ended]:
+        """Sleep until something happens to them, ``fd`` is readable or so many seconds are over.
+
+        Raises:
+            SignalException: Somebody ends this agent.
+        """
+
+    def free_port(self) -> int:
+        """Find a port for the next round."""
+
+
+class Patience(NamedTuple):
+    """How long is waited for hosts.
+
+    Attributes:
+        join: Seconds that a host waits for a gang.
+        last_call: Seconds that a first round waits for more than the least number of hosts.
+    """
+
+    join: float = 600.0
+    last_call: float = 30.0
+
+
+class Agent:
+    """One host's part in a run.
+
+    Args:
+        me: This host's id in the store.
+        terms: What the run was asked to be.
+        meeting: The other hosts.
+        crew: The workers.
+        patience: How long is waited for hosts.
+        say: Tells a person.
+        ending: The exceptions that ``crew.wait`` raises where somebody ends this agent.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        terms: Terms,
+        meeting: Meeting,
+        crew: Crew,
+        patience: Patience,
+        say: Callable[[str], None],
+        ending: type[BaseException] = KeyboardInterrupt,
+    ) -> None:
+        self._state = machine.State(me, terms)
+        self._meeting = meeting
+        self._crew = crew
+        self._patience = patience
+        self._say = say
+        self._ending = ending
+        self._raised: BaseException | None = None  # what ends this agent
+        self._not_started: ProcessionError | None = None
+        self._came_late = False  # the run was over before this host came
+        self._call_until = math.inf
+        self._waiting_since = time.monotonic()
+        self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
+        self._end: End | None = None
+
+    def run(self) -> End:
+        """Take part until the end.
+
+        Returns:
+            How the run ended, or why it goes on without this host.
+
+        Raises:
+            RendezvousTimeoutError: Not enough hosts came in time.
+            RendezvousClosedError: The run was over before this host came.
+            ProcessionError: The store cannot be reached, or workers could not be started.
+            BaseException: What ended this agent, after its workers are gone.
+        """
+        try:
+            self._meeting.join()
+            while self._end is None:
+                for event in self._happened():
+                    self._step(event)
+        finally:
+            if self._end is None:
+                self._crew.kill()
+            self._meeting.close()
+        return self._outcome(self._end)
+
+    def _outcome(self, end: End) -> End:
+        if self._raised is not None:
+            raise self._raised
+        if self._came_late and end.verdict is not None:
+            raise RendezvousClosedError(
+                f"the run is over: {end.verdict.reason}. For another one give another --rdzv-id."
+            )
+        if self._not_started is not None and end.verdict is not None and end.verdict.status:
+            raise self._not_started
+        return end
+
+    def _happened(self) -> list[Event]:
+        events: list[Event] = []
+        try:
+            events += self._crew.wait(self._meeting.fileno(), self._timeout())
+        except self._ending as ending:
+            self._raised = self._raised or ending
+            if self._state.leaving:
+                self._crew.stop()
+            events.append(Left())
+        events += self._meeting.news()
+        return events + self._due()
+
+    def _timeout(self) -> float:
+        due = min(self._call_until, self._join_until(), self._word_due_at())
+        return max(due - time.monotonic(), 0.0)
+
+    def _join_until(self) -> float:
+        waits = self._state.phase is Phase.JOINING
+        return self._waiting_since + self._patience.join if waits else math.inf
+
+    def _word_due_at(self) -> float:
+        return self._word_due if self._state.phase is Phase.JOINING else math.inf
+
+    def _due(self) -> list[Event]:
+        now, events = time.monotonic(), list[machine.Event]()
+        if now >= self._call_until:
+            self._call_until = math.inf
+            events.append(CallOver())
+        if now >= self._word_due_at():
+            self._word_due = now + _BETWEEN_WORDS
+            self._say(f"waiting for {self._roll_call(now)}")
+        if now >= self._join_until():
+            missing = self._roll_call(now)
+            self._raised = RendezvousTimeoutError(f"not enough hosts came in time: {missing}")
+            events.append(Left())
+        return events
+
+    def _roll_call(self, now: float) -> str:
+        left = min(self._call_until, self._join_until()) - now
+        return roll_call(self._state.view, self._state.terms, left)
+
+    def _step(self, event: Event) -> None:
+        before, knew = self._state.phase, self._state.view.members
+        self._state, effects = machine.step(self._state, event)
+        if self._state.phase is Phase.JOINING and before is not Phase.JOINING:
+            self._waiting_since = time.monotonic()
+            self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
+        self._came_late = self._came_late or (not knew and self._state.phase is Phase.ENDED)
+        for effect in effects:
+            self._carry[type(effect)](self, effect)
+
+    # ---- carrying effects out
+
+    def _start(self, effect: Start) -> None:
+        if not self._meeting.is_good:
+            self._step(CutOff("this host's lease may have run out"))
+            return
+        try:
+            self._crew.start(effect.round, effect.rank)
+            self._not_started = None
+        except ProcessionError as error:
+            self._not_started = error
+            self._step(Ended(Fate.FAILED, Account(error.exit_code, str(error))))
+
+    def _stop(self, _effect: Stop) -> None:
+        self._crew.stop()
+
+    def _kill(self, _effect: Kill) -> None:
+        self._crew.kill()
+
+    def _propose(self, effect: Propose) -> None:
+        self._meeting.propose(effect.round, effect.revision)
+
+    def _tell(self, effect: Tell) -> None:
+        port = 0 if effect.fate is Fate.FAILING else self._crew.free_port()
+        self._meeting.tell(effect.generation, effect.fate, port, effect.account)
+
+    def _called(self, _effect: Call) -> None:
+        self._call_until = time.monotonic() + self._patience.last_call
+
+    def _leave(self, _effect: Leave) -> None:
+        self._meeting.leave()
+
+    def _ended(self, effect: End) -> None:
+        self._end = effect
+
+    _carry: dict[type[Effect], Callable[[Agent, Any], None]] = {  # noqa: RUF012
+        Start: _start,
+        Stop: _stop,
+        Kill: _kill,
+        Propose: _propose,
+        Tell: _tell,
+        Call: _called,
+        Leave: _leave,
+        End: _ended,
+    }

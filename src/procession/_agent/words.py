@@ -1,0 +1,57 @@
+"""What a person is told of hosts. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from procession._membership.rules import seat_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from procession._membership.model import Terms, View
+
+_NAMED = 6  # hosts; of more only the first and the last are
+
+
+def roll_call(view: View, terms: Terms, left: float) -> str:
+    """Who is waited for, such as ``2 of 8 hosts (have gpu1 … gpu6), 47 s left``.
+
+    Args:
+        view: The store.
+        terms: What the run was asked to be.
+        left: Seconds, infinite where the time is not limited.
+    """
+    here = [member.host for member in sorted(view.members, key=seat_order)]
+    missing = terms.least - len(here)
+    time = "" if left == math.inf else f", {max(left, 0):.0f} s left"
+    if missing > 0:
+        number = terms.least if terms.least == terms.most else f"{terms.least} to {terms.most}"
+        return f"{missing} of {number} hosts (have {host_names(here)}){time}"
+    if len(here) < terms.most:
+        return f"more hosts, up to {terms.most} (have {host_names(here)}){time}"
+    return f"the other hosts (have {host_names(here)}){time}{_twice(view)}"
+
+
+def host_names(hosts: Sequence[str]) -> str:
+    """Names of hosts, in the order given."""
+    if not hosts:
+        return "none"
+    if len(hosts) > _NAMED:
+        return f"{hosts[0]} … {hosts[-1]}, {len(hosts)} in all"
+    if len(hosts) > 3:
+        return f"{hosts[0]} … {hosts[-1]}"
+    return ", ".join(hosts)
+
+
+def _twice(view: View) -> str:
+    """Hosts that were given one rank."""
+    by_rank: dict[int, str] = {}
+    for member in view.members:
+        rank = member.node_rank
+        if rank is not None and rank in by_rank:
+            return f"; {by_rank[rank]} and {member.host} both have --node-rank {rank}"
+        if rank is not None:
+            by_rank[rank] = member.host
+    return ""

@@ -1,0 +1,246 @@
+"""Requests to a cluster: whichever member answers will do."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from procession._etcd.wire import EtcdError, Wire, decoded, encoded, prefix_range
+from procession._membership.codec import Entry
+from procession.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from procession._etcd.settings import Endpoint, Settings
+
+_NOT_FOUND = 5
+_UNAUTHENTICATED = 16
+_DENIED = {3, 7}  # invalid argument (etcd's word for a wrong password), permission denied
+# A member that is cut off or starting, or a cluster without a leader: another may do better.
+_ELSEWHERE = {4, 8, 13, 14}  # deadline, resources, internal, unavailable
+
+
+class Range(NamedTuple):
+    """Keys, and the revision of the store at which they were such."""
+
+    keys: tuple[Entry, ...]
+    revision: int
+
+
+class Client:
+    """Speaks to one member after the other until one answers. One thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tls = tls_context(settings)
+        self._wire: Wire | None = None
+        self._turn = 0
+        self._token = ""
+        self._lock = threading.Lock()
+        self.revision = 0  # of the store, as the last answer said
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._drop()
+
+    def local_address(self) -> str:
+        """This host's address on the way to the member that answers.
+
+        Raises:
+            EtcdError: None does.
+        """
+        with self._lock:
+            return str(self._somewhere(_address, self._settings.timeout))
+
+    # ---- keys
+
+    def put(self, name: str, value: bytes, lease: int = 0) -> None:
+        """Write a key; it goes when the lease does."""
+        self.call("/v3/kv/put", _put(name, value, lease))
+
+    def create(self, name: str, value: bytes, lease: int = 0) -> bool:
+        """Write a key that is not there; False if it is."""
+        return self.replace(name, value, 0, lease)
+
+    def replace(self, name: str, value: bytes, modified: int, lease: int = 0) -> bool:
+        """Write a key if its value is of that revision still (0: if it is not there).
+
+        An answer that gets lost may hide a write: who is told False looks at the key.
+        """
+        condition = {
+            "key": encoded(name),
+            "target": "MOD",
+            "result": "EQUAL",
+            "mod_revision": str(modified),
+        }
+        then = [{"request_put": _put(name, value, lease)}]
+        found = self.call("/v3/kv/txn", {"compare": [condition], "success": then})
+        return bool(found.get("succeeded", False))
+
+    def read(self, prefix: str) -> Range:
+        """Read all keys that begin so."""
+        found = self.call("/v3/kv/range", dict(prefix_range(prefix)))
+        keys = tuple(read_key(kv) for kv in found.get("kvs", ()))
+        return Range(keys, int(found["header"]["revision"]))
+
+    def changed_since(self, prefix: str, revision: int) -> bool:
+        """Whether a key that begins so has been written after that revision."""
+        asked = {"min_mod_revision": str(revision + 1), "limit": "1", "keys_only": True}
+        return bool(self.call("/v3/kv/range", {**prefix_range(prefix), **asked}).get("kvs"))
+
+    def delete(self, prefix: str) -> None:
+        """Remove all keys that begin so."""
+        self.call("/v3/kv/deleterange", dict(prefix_range(prefix)))
+
+    # ---- leases
+
+    def grant(self, ttl: int) -> int:
+        """Get a lease of so many seconds."""
+        return int(self.call("/v3/lease/grant", {"TTL": str(ttl)})["ID"])
+
+    def keep_alive(self, lease: int, timeout: float) -> int:
+        """Begin the lease's time anew; return how many seconds it has, 0 if it is gone."""
+        found = self.call("/v3/lease/keepalive", {"ID": str(lease)}, timeout)
+        return max(int(found.get("result", {}).get("TTL", 0)), 0)
+
+    def revoke(self, lease: int) -> None:
+        """End a lease, and with it its keys; one that has run out is no error."""
+        try:
+            self.call("/v3/lease/revoke", {"ID": str(lease)})
+        except EtcdError as error:
+            if error.code != _NOT_FOUND:
+                raise
+
+    # ---- asking
+
+    def call(self, path: str, body: dict[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        """Ask one member after the other.
+
+        Args:
+            path: The gateway's.
+            body: The request.
+            timeout: Seconds for all members together; each gets the settings' time at most.
+
+        Raises:
+            EtcdError: No member has answered, or one would not do it.
+        """
+        with self._lock:
+            limit = timeout or self._settings.timeout * len(self._settings.endpoints)
+            found: dict[str, Any] = self._somewhere(
+                lambda wire: self._asked(wire, path, body), limit
+            )
+        header = found.get("header") or found.get("result", {}).get("header", {})
+        self.revision = max(self.revision, int(header.get("revision", 0)))
+        return found
+
+    def _somewhere(self, deed: Callable[[Wire], Any], limit: float) -> Any:
+        until = time.monotonic() + limit
+        failures: list[str] = []
+        for _ in range(2 * len(self._settings.endpoints)):  # a kept connection may be stale
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            endpoint = self._settings.endpoints[self._turn]
+            try:
+                return deed(self._connected(endpoint, left))
+            except EtcdError as error:
+                if error.code not in _ELSEWHERE:
+                    raise
+                failures.append(str(error))
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(f"{endpoint}: {error or type(error).__name__}")
+            self._go_elsewhere()
+        raise EtcdError("; ".join(dict.fromkeys(failures)) or "no member has answered in time")
+
+    def _asked(self, wire: Wire, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return wire.call(path, body, self._headers(wire))
+        except EtcdError as error:
+            if error.code != _UNAUTHENTICATED or not self._settings.user:
+                raise
+            self._token = ""  # it has run out, or the member was restarted
+            return wire.call(path, body, self._headers(wire))
+
+    def _headers(self, wire: Wire) -> dict[str, str]:
+        if self._settings.user and not self._token:
+            self._token = authenticate(wire, self._settings)
+        return {"Authorization": self._token} if self._token else {}
+
+    def _connected(self, endpoint: Endpoint, left: float) -> Wire:
+        timeout = min(self._settings.timeout, left)
+        if self._wire is None:
+            self._wire = Wire(endpoint, timeout, self._tls)
+        self._wire.set_timeout(timeout)
+        return self._wire
+
+    def _go_elsewhere(self) -> None:
+        self._drop()
+        self._token = ""
+        self._turn = (self._turn + 1) % len(self._settings.endpoints)
+
+    def _drop(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+
+def authenticate(wire: Wire, settings: Settings) -> str:
+    """Get a token for the user.
+
+    Raises:
+        UsageError: etcd does not know the user by that password.
+    """
+    body = {"name": settings.user, "password": str(settings.password)}
+    try:
+        return str(wire.call("/v3/auth/authenticate", body, {})["token"])
+    except EtcdError as error:
+        if error.code in _DENIED:
+            raise UsageError(
+                f"etcd does not let {settings.user} in: {error}. Check ETCDCTL_USER and "
+                "ETCDCTL_PASSWORD, or user= and password_file= of --rdzv-conf."
+            ) from None
+        raise
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What TLS needs, None without it.
+
+    Raises:
+        UsageError: A file cannot be read or holds no certificate.
+    """
+    if not settings.tls:
+        return None
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=settings.cacert or None)
+        if settings.cert:
+            context.load_cert_chain(settings.cert, settings.key)
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(filter(None, (settings.cacert, settings.cert, settings.key)))
+        raise UsageError(f"etcd's certificates ({files}): {error}") from error
+    return context
+
+
+def read_key(kv: dict[str, str]) -> Entry:
+    """A key of an answer. Pure."""
+    return Entry(
+        decoded(kv["key"]).decode(errors="replace"),
+        decoded(kv.get("value", "")),
+        int(kv.get("create_revision", 0)),
+        int(kv.get("mod_revision", 0)),
+    )
+
+
+def _put(name: str, value: bytes, lease: int) -> dict[str, Any]:
+    return {"key": encoded(name), "value": encoded(value), "lease": str(lease)}
+
+
+def _address(wire: Wire) -> str:
+    wire.open()
+    return wire.address

@@ -1,0 +1,135 @@
+"""Membership's records as keys and JSON of a store, and back. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from procession._membership.model import Account, Fate, Member, Outcome, Round, Verdict, View
+from procession.errors import RendezvousStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Keys:
+    """Where a run keeps what; the generation is part of every key that belongs to a round."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run = f"/procession/{quote(run_id, safe='')}/"
+        self.members = f"{self.run}members/"
+        self.round = f"{self.run}round"
+        self.outcomes = f"{self.run}outcomes/"
+
+    def member(self, host: str) -> str:
+        """The key of a host."""
+        return f"{self.members}{host}"
+
+    def outcomes_of(self, generation: int) -> str:
+        """The prefix of what became of hosts in a round."""
+        return f"{self.outcomes}{generation}/"
+
+    def outcome(self, generation: int, host: str) -> str:
+        """The key of what became of a host in a round."""
+        return f"{self.outcomes_of(generation)}{host}"
+
+
+class Entry(NamedTuple):
+    """A key that a store has.
+
+    Attributes:
+        name: The key.
+        value: Its value.
+        created: The revision at which it came to be.
+        modified: The revision of its value.
+    """
+
+    name: str
+    value: bytes
+    created: int
+    modified: int
+
+
+def member_json(member: Member) -> bytes:
+    """A host's record."""
+    return _json(member._asdict())
+
+
+def round_json(now: Round) -> bytes:
+    """A round's record."""
+    seats = [seat._asdict() for seat in now.seats]
+    verdict = now.verdict._asdict() if now.verdict else None
+    return _json({**now._asdict(), "seats": seats, "verdict": verdict})
+
+
+def outcome_json(fate: Fate, port: int, account: Account) -> bytes:
+    """The record of what became of a host."""
+    return _json({"fate": fate.value, "port": port, "account": account})
+
+
+class Reader:
+    """Makes views of a run's keys; what has not changed is not read again."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._read: dict[tuple[str, int], Any] = {}
+
+    def view(self, entries: Iterable[Entry]) -> View:
+        """What the keys say.
+
+        Raises:
+            RendezvousStateError: One of them says nothing that makes sense.
+        """
+        known, self._read = self._read, {}
+        members, outcomes = [], {}
+        now, revision = None, 0
+        for entry in entries:
+            record = self._record(entry, known)
+            if isinstance(record, Member):
+                members.append(record)
+            elif isinstance(record, Round):
+                now, revision = record, entry.modified
+            elif isinstance(record, Outcome):
+                outcomes[entry.name] = record
+        prefix = self._keys.outcomes_of(now.generation) if now else self._keys.outcomes
+        told = tuple(outcomes[name] for name in sorted(outcomes) if name.startswith(prefix))
+        return View(tuple(sorted(members, key=lambda m: m.since)), now, revision, told)
+
+    def _record(self, entry: Entry, known: dict[tuple[str, int], Any]) -> Any:
+        key = entry.name, entry.modified
+        if key not in known:
+            known[key] = self._parsed(entry)
+        self._read[key] = known[key]
+        return known[key]
+
+    def _parsed(self, entry: Entry) -> Member | Round | Outcome | None:
+        try:
+            data = json.loads(entry.value)
+            if entry.name.startswith(self._keys.members):
+                return Member(**{**data, "since": entry.created})
+            if entry.name == self._keys.round:
+                return _round(data)
+            if entry.name.startswith(self._keys.outcomes):
+                return _outcome(entry, data)
+        except (ValueError, TypeError, KeyError) as error:
+            raise RendezvousStateError(
+                f"the store's {entry.name} makes no sense: {error}. Was it written by another "
+                "version of procession? Give another --rdzv-id, or remove the key."
+            ) from error
+        return None
+
+
+def _round(data: dict[str, Any]) -> Round:
+    seats = tuple(Member(**seat) for seat in data["seats"])
+    verdict = Verdict(**data["verdict"]) if data["verdict"] else None
+    return Round(**{**data, "seats": seats, "verdict": verdict})
+
+
+def _outcome(entry: Entry, data: dict[str, Any]) -> Outcome:
+    host = entry.name.rpartition("/")[2]
+    return Outcome(host, Fate(data["fate"]), entry.created, data["port"], Account(*data["account"]))
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()

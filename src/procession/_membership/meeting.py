@@ -1,0 +1,45 @@
+"""What a host needs of a store, whatever the store is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from procession._membership.machine import CutOff, Seen
+    from procession._membership.model import Account, Fate, Round
+
+
+class Meeting(Protocol):
+    """One host's place in a store. No call waits for the store: what comes of it is seen in news."""
+
+    def join(self) -> None:
+        """Put this host's member there, and begin to look.
+
+        Raises:
+            RendezvousConnectionError: The store cannot be reached.
+        """
+
+    def fileno(self) -> int:
+        """Return an fd that is readable while there is news."""
+
+    def news(self) -> list[Seen | CutOff]:
+        """Return what is new; of several views the last."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether this host's lease cannot have run out."""
+
+    def propose(self, following: Round, revision: int) -> None:
+        """Write a round, if the store's is still of that revision."""
+
+    def tell(self, generation: int, fate: Fate, port: int, account: Account) -> None:
+        """Write what became of this host's workers; what was told later stands."""
+
+    def leave(self) -> None:
+        """Take this host's member away, after all that was written before."""
+
+    def close(self) -> None:
+        """Let go of everything, after what was written or a few seconds.
+
+        Without ``leave`` the member stays until its lease runs out.
+        """

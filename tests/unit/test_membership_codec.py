@@ -1,0 +1,84 @@
+"""Records of a store: what is written is what is read; what makes no sense is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from procession._agent.words import host_names, roll_call
+from procession._membership import codec
+from procession._membership.codec import Entry, Keys, Reader
+from procession._membership.model import (
+    Account,
+    Fate,
+    Member,
+    Outcome,
+    Round,
+    Terms,
+    Verdict,
+    View,
+)
+from procession.errors import RendezvousStateError
+
+KEYS = Keys("my/run")
+A = Member("a-1", "a", 5, 2, 1, "10.0.0.1", 1000)
+B = Member("b-1", "b", 7)
+
+
+def test_keys_hold_what_an_id_may_hold() -> None:
+    assert KEYS.member("x") == "/procession/my%2Frun/members/x"
+    assert KEYS.outcome(3, "x") == "/procession/my%2Frun/outcomes/3/x"
+
+
+@pytest.mark.parametrize("verdict", [None, Verdict(3, "why", "text")])
+def test_a_view_is_read(verdict: Verdict | None) -> None:
+    now = Round(4, (A, B), 2, regroup=True, verdict=verdict)
+    entries = [
+        Entry(KEYS.member("b-1"), codec.member_json(B), 7, 7),
+        Entry(KEYS.member("a-1"), codec.member_json(A._replace(since=0)), 5, 5),
+        Entry(KEYS.round, codec.round_json(now), 8, 9),
+        Entry(KEYS.outcome(4, "a-1"), codec.outcome_json(Fate.FAILED, 9, Account(3, "t")), 10, 11),
+        Entry(KEYS.outcome(3, "a-1"), codec.outcome_json(Fate.LEFT, 0, Account()), 6, 6),
+    ]
+    told = Outcome("a-1", Fate.FAILED, 10, 9, Account(3, "t"))
+    reader = Reader(KEYS)
+    for _ in range(2):
+        assert reader.view(entries) == View((A, B), now, 9, (told,))
+
+
+@pytest.mark.parametrize("value", [b"{", b"[]", b'{"host": 1}', b'{"generation": 1}'])
+@pytest.mark.parametrize("name", [KEYS.member("x"), KEYS.round, KEYS.outcome(0, "x")])
+def test_what_makes_no_sense_is_said(name: str, value: bytes) -> None:
+    with pytest.raises(RendezvousStateError, match="makes no sense"):
+        Reader(KEYS).view([Entry(name, value, 1, 1)])
+
+
+def here(*hosts: str, ranks: tuple[int | None, ...] = (None,) * 9) -> View:
+    return View(tuple(Member(h, h, n, node_rank=ranks[n]) for n, h in enumerate(hosts)))
+
+
+@pytest.mark.parametrize(
+    ("view", "terms", "left", "expected"),
+    [
+        (here(), Terms(2, 2), 5, "2 of 2 hosts (have none), 5 s left"),
+        (
+            here("gpu1", "gpu2", "gpu3", "gpu4", "gpu5", "gpu6"),
+            Terms(8, 8),
+            47.4,
+            "2 of 8 hosts (have gpu1 … gpu6), 47 s left",
+        ),
+        (here("b", "a"), Terms(3, 5), float("inf"), "1 of 3 to 5 hosts (have a, b)"),
+        (here("a"), Terms(1, 4), 30, "more hosts, up to 4 (have a), 30 s left"),
+        (
+            here("a", "b", ranks=(1, 1)),
+            Terms(2, 2),
+            3,
+            "the other hosts (have a, b), 3 s left; a and b both have --node-rank 1",
+        ),
+    ],
+)
+def test_who_is_waited_for(view: View, terms: Terms, left: float, expected: str) -> None:
+    assert roll_call(view, terms, left) == expected
+
+
+def test_many_hosts_are_not_all_named() -> None:
+    assert host_names([f"n{n}" for n in range(1, 9)]) == "n1 … n8, 8 in all"
