@@ -5,11 +5,13 @@ docs/functions.md has the same table in words.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,11 +19,14 @@ import pytest
 from procession.errors import RemoteError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
+    PContext,
     RunProcsResult,
     Std,
     Supervision,
     start_processes,
 )
+from procession.multiprocessing.errors import ChildFailedError
+from procession.testing import RollCall, wait_gone
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
@@ -127,18 +132,22 @@ def rows() -> Iterator[Any]:
                     yield pytest.param(place, way, method, expected, id=f"{place}-{way}-{method}")
 
 
-def run(tmp: Path, place: str, way: str, method: str) -> RunProcsResult:
-    args = {"import": (), "unpickle": (dying.Dies(way),)}.get(place, (way,))
-    env = {"import": {"DIES_BY": way}}.get(place, {"DIES_AT": place})
-    gang = start_processes(
+def launch(tmp: Path, method: str, fn: Any, args: dict[int, Any], env: dict[str, str]) -> PContext:
+    return start_processes(
         name="w",
-        entrypoint=FUNCTIONS[place],
-        args={0: args},
-        envs={0: env},
+        entrypoint=fn,
+        args=args,
+        envs=dict.fromkeys(args, env),
         logs_specs=DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
         start_method=method,
         supervision=Supervision(shutdown_timeout=5),
     )
+
+
+def run(tmp: Path, place: str, way: str, method: str) -> RunProcsResult:
+    args = {"import": (), "unpickle": (dying.Dies(way),)}.get(place, (way,))
+    env = {"import": {"DIES_BY": way}}.get(place, {"DIES_AT": place})
+    gang = launch(tmp, method, FUNCTIONS[place], {0: args}, env)
     try:
         result = gang.wait(PATIENCE)
     finally:
@@ -166,3 +175,62 @@ def test_ends(
     assert type(failure.exception) is (expected.exception or type(None))
     told_by_file = expected.exception is not None
     assert (failure.error_file != "<N/A>") == told_by_file
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_that_hangs_after_its_function_has_returned(tmp_path: Path, method: str) -> None:
+    """It is waited for, as Python and torch wait for exit functions; `close` ends it, and keeps its value."""
+    with RollCall() as roll:
+        gang = launch(tmp_path, method, dying.hangs_at_exit, {0: (roll.path,), 1: (None,)}, {})
+        roll.wait(1)
+        assert gang.wait(0.1) is None
+        gang.close(timeout=PATIENCE)
+        result = gang.wait()
+    assert result is not None
+    assert result.is_failed()
+    assert result.failures == {}
+    assert result.return_values == {0: "returned", 1: "returned"}
+    assert list(result.stopped) == [0]
+    message = (
+        f"Signal 15 (SIGTERM) received by PID {result.stopped[0].pid}; its function had returned"
+    )
+    assert result.stopped[0].message == message
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_root_cause_may_have_ended_with_zero(tmp_path: Path, method: str) -> None:
+    """A rank that leaves while its value is pickled is why its peer fails."""
+    with RollCall() as roll:
+        args = {0: ("peer", roll.path), 1: ("_exit 0", roll.path)}
+        gang = launch(tmp_path, method, dying.at_result_of_one, args, {"DIES_AT": "result"})
+        (ready,) = roll.wait(1)
+        wait_gone([ready.pid])
+        os.kill(gang.pids()[0], signal.SIGKILL)
+        result = gang.wait(PATIENCE)
+        gang.close()
+    assert result is not None
+    assert list(result.failures) == [1, 0]
+    assert [failure.exitcode for failure in result.failures.values()] == [0, -signal.SIGKILL]
+    report = str(ChildFailedError("x", result.failures))
+    assert "ended with status 0 while its return value was pickled" in report
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_rank_that_raised_is_told_with_its_own_exception(tmp_path: Path, method: str) -> None:
+    barrier = multiprocessing.get_context(method).Barrier(3)
+    args = {rank: (rank, barrier) for rank in range(3)}
+    gang = launch(tmp_path, method, dying.raise_together, args, {})
+    result = gang.wait(PATIENCE)
+    gang.close()
+    assert result is not None
+    assert set(result.failures) == {0, 1, 2}
+    assert result.stopped == {}
+    for rank, failure in result.failures.items():
+        error = failure.exception
+        assert type(error) is ValueError
+        assert error.args == (f"of rank {rank}",)
+        assert type(error.__cause__) is KeyError
+        places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+        assert [name for name, _ in places] == [dying.__file__]
+    error = ChildFailedError("x", result.failures)
+    assert error.__cause__ is next(iter(result.failures.values())).exception

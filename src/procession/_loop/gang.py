@@ -59,6 +59,8 @@ class Gang:
         self.predicaments: dict[int, Predicament] = {}  # why the stuck do not die, by pid
         self.guardian_lost = False
         self.first_signal_ns: int | None = None
+        # Once: failures are put in order by the wall-clock times that this makes of the guardian's.
+        self.since_boot_ns = time.time_ns() - time.monotonic_ns()
         self.killed_ns: int | None = None  # when the grace was over
         self._guardian = guardian
         self._error_files = error_files

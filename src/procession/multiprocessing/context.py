@@ -71,9 +71,10 @@ class PContext(abc.ABC):
         self.name = name
         self.entrypoint = entrypoint
         self.args = args
-        self.envs = envs
+        # A copy a rank, as one dict may serve all: each gets the path of its own error file.
+        self.envs = {rank: dict(env) for rank, env in envs.items()}
         self.nprocs = len(args)
-        destination = logs_specs.reify(envs)
+        destination = logs_specs.reify(self.envs)
         require_all_ranks(destination.stdouts, self.nprocs, "stdouts")
         require_all_ranks(destination.stderrs, self.nprocs, "stderrs")
         self.stdouts = destination.stdouts

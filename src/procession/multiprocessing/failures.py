@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from procession._report.ledger import Ledger, Life, Remnant, Stuck, fates, owner
 from procession._report.rootcause import Death, failure_time_ns, judge
 from procession._report.words import signal_name
 from procession.multiprocessing.errors import ProcessFailure
+from procession.multiprocessing.errors.failure import NOT_AVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from procession._loop.gang import Gang
     from procession._loop.worker import Worker
 
-__all__ = ["Failures", "explain", "failed_after_all"]
+__all__ = ["Failures", "add_words", "explain", "failed_after_all"]
 
 Failures = dict[int, ProcessFailure]
 
@@ -33,7 +33,8 @@ def explain(
 
     def failure(death: Death) -> ProcessFailure:
         worker = gang.workers[death.local_rank]
-        return _failure(worker, failure_time_ns(death), _evidence(worker, stdouts, stderrs))
+        moment = gang.since_boot_ns + failure_time_ns(death)
+        return _failure(worker, moment, _evidence(worker, stdouts, stderrs))
 
     return (
         {death.local_rank: failure(death) for death in verdict.failures},
@@ -78,30 +79,39 @@ def _life(worker: Worker, stopped: Collection[int]) -> Life:
 
 
 def failed_after_all(
-    worker: Worker, why: str, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
+    gang: Gang, worker: Worker, why: str, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
 ) -> ProcessFailure:
     """Return the failure of a worker that ended with 0, for all that has not done what it was for.
 
     Args:
+        gang: The worker's.
         worker: The worker.
         why: The failure in words; the worker's own error file, if there is one, where empty.
         stdouts: Path of each rank's stdout.
         stderrs: Path of each rank's stderr.
     """
-    failure = _failure(worker, worker.died_ns, _evidence(worker, stdouts, stderrs))
+    moment = gang.since_boot_ns + worker.died_ns
+    failure = _failure(worker, moment, _evidence(worker, stdouts, stderrs))
     if why:
         failure.message = why
         failure.error_file_data = {"message": why}
     return failure
 
 
-def _failure(worker: Worker, monotonic_ns: int, evidence: Evidence) -> ProcessFailure:
+def add_words(failure: ProcessFailure, text: str) -> None:
+    """Add what the launcher knows to a failure of which the worker itself has said nothing."""
+    if failure.error_file == NOT_AVAILABLE:
+        failure.message = f"{failure.message}; {text}"
+        failure.error_file_data = {**failure.error_file_data, "message": text}
+
+
+def _failure(worker: Worker, timestamp_ns: int, evidence: Evidence) -> ProcessFailure:
     return ProcessFailure(
         local_rank=worker.rank,
         pid=worker.pid,
         exitcode=worker.exitcode or 0,
         error_file=worker.error_file,
-        timestamp_ns=time.time_ns() - time.monotonic_ns() + monotonic_ns,
+        timestamp_ns=timestamp_ns,
         evidence=evidence,
     )
 

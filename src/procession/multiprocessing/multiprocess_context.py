@@ -127,26 +127,17 @@ class MultiprocessContext(PContext):
             gang.start(rank, (sys.executable,), argv, self.worker_env(rank), fds)
 
     def _take_replies(self) -> None:
-        workers = self._gang.workers.values() if self._gang is not None else ()
-        well = all(worker.exitcode == 0 for worker in workers)
-        self._replies.close(wanted={worker.rank for worker in workers if well})
+        from procession.multiprocessing.returns import wants_values
+
+        wanted = self._gang is not None and wants_values(self._gang)
+        self._replies.close(wanted=wanted)
 
     def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
-        for rank, failure in (*failures.items(), *stopped.items()):
-            failure.packed_exception = self._replies.take(rank).packed
-        if failures or stopped:
-            return {}
-        outcomes = {rank: self._replies.take(rank) for rank in range(self.nprocs)}
-        for rank, outcome in outcomes.items():
-            if outcome.problem is not None:
-                from procession.multiprocessing.failures import failed_after_all
+        from procession.multiprocessing.returns import settle
 
-                worker = self._running_gang().workers[rank]
-                failures[rank] = failed_after_all(
-                    worker, outcome.problem, self.stdouts, self.stderrs
-                )
-                failures[rank].packed_exception = outcome.packed
-        return {rank: outcome.value for rank, outcome in outcomes.items() if rank not in failures}
+        outcomes = {rank: self._replies.take(rank) for rank in range(self.nprocs)}
+        logs = (self.stdouts, self.stderrs)
+        return settle(self._running_gang(), outcomes, failures, stopped, logs)
 
     def _run_forked(self, rank: int, fds: Sequence[int]) -> int:
         from procession._worker.function import as_child_process, run_call, speak_through

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from procession._os.anonymous import anonymous_file, freeze
 from procession._worker import parcel, reply
 from procession._worker.errorfile import words
 from procession._worker.exceptions import pack
 from procession.errors import NotPicklableError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 __all__ = ["Outcome", "Replies"]
 
@@ -64,18 +61,18 @@ class Replies:
         """Hand over what came of ``rank``, once all files have been closed."""
         return self._outcomes.pop(rank, Outcome())
 
-    def close(self, wanted: Collection[int]) -> None:
+    def close(self, *, wanted: bool) -> None:
         """Read what dead workers left, and close the files.
 
         Args:
-            wanted: The ranks whose values are rebuilt; of the others exceptions alone are kept.
+            wanted: Values are rebuilt; otherwise exceptions alone are kept.
         """
         while self._files:
             rank, fd = self._files.popitem()
             freeze(fd)
             with open(fd, "rb") as file:
                 file.seek(0)
-                self._outcomes[rank] = _outcome(file, rank, wanted=rank in wanted)
+                self._outcomes[rank] = _outcome(file, rank, wanted=wanted)
 
 
 def _outcome(file: Any, rank: int, *, wanted: bool) -> Outcome:

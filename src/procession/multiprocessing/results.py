@@ -18,7 +18,8 @@ class RunProcsResult:
     """Results of a completed run of processes, each field by local rank.
 
     Attributes:
-        return_values: What the functions returned; None a rank for binaries. Only after success.
+        return_values: What the functions returned; None a rank for binaries. Empty if a worker died
+            badly by itself; without those that were stopped before they had returned.
         failures: The workers that failed by themselves, the root cause first.
         stdouts: Path of each stdout.log, empty where the stream was not captured.
         stderrs: Path of each stderr.log, the same way.

@@ -25,6 +25,11 @@ def recurse() -> None:
     recurse()
 
 
+def ready(tell: str) -> None:
+    with open(tell, "w") as fifo:
+        fifo.write(f"ready dying {os.getpid()}\n")
+
+
 def die(way: str) -> None:
     exits: Any = {"exit 0": 0, "exit 3": 3, "exit text": "good bye"}
     errors = {"exception": ValueError("boom"), "KeyboardInterrupt": KeyboardInterrupt(),
@@ -85,3 +90,29 @@ def in_thread_after_result(way: str) -> str:
 
     threading.Thread(target=go_on).start()
     return "returned"
+
+
+def hangs_at_exit(tell: str | None) -> str:
+    def hang(tell: str) -> None:
+        ready(tell)
+        signal.pause()
+
+    if tell is not None:
+        atexit.register(hang, tell)
+    return "returned"
+
+
+def at_result_of_one(way: str, tell: str) -> Any:
+    if way == "peer":
+        signal.pause()
+    ready(tell)
+    return Dies(way)
+
+
+def raise_together(rank: int, barrier: Any) -> None:
+    """Nobody dies, and so nobody is stopped, before all have raised and left word of it."""
+    atexit.register(barrier.wait, 30)
+    try:
+        raise KeyError("why")
+    except KeyError as why:
+        raise ValueError(f"of rank {rank}") from why
