@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import imports, launch
+from benchmarks import imports, launch, tails, tee
 from benchmarks.report import keep, machine, table
 from benchmarks.timing import measure
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in imports.BENCHMARKS + launch.BENCHMARKS}
+TOPICS = (imports, launch, tee, tails)
+BENCHMARKS = {benchmark.name: benchmark for topic in TOPICS for benchmark in topic.BENCHMARKS}
 
 
 def main() -> None:

@@ -49,8 +49,10 @@ def as_json(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             }
             for peer, samples in outcome.samples.items()
         },
-        "ratio": outcome.ratio(),
-        "target": outcome.target(),
+        "missing": outcome.benchmark.missing,
+        "times_better": {peer: outcome.ratio(peer) for peer in outcome.others()},
+        "wanted": {peer: outcome.benchmark.wants(peer) for peer in outcome.others()},
+        "at_most": outcome.benchmark.at_most,
         "reached": outcome.reached(),
     }
 
@@ -72,5 +74,15 @@ def lines(outcome: Outcome) -> Iterable[str]:
     for peer, samples in outcome.samples.items():
         spread = f"({min(samples):.4g} to {max(samples):.4g}, n={len(samples)})"
         yield f"  {peer:<12}{outcome.median(peer):>10.4g} {unit:<4}{spread}"
-    verdict = "reached" if outcome.reached() else "NOT reached"
-    yield f"  {outcome.ratio():.1f} times less; wanted {outcome.target()}: {verdict}"
+    for peer, how in outcome.benchmark.missing.items():
+        yield f"  {peer:<12}not installed here: {how}"
+    yield "  " + "; ".join(verdict(outcome))
+
+
+def verdict(outcome: Outcome) -> Iterable[str]:
+    for peer in outcome.others():
+        wanted = outcome.benchmark.wants(peer)
+        yield f"{outcome.ratio(peer):.3g} times better than {peer} (wanted: {wanted:g})"
+    if (limit := outcome.benchmark.at_most) is not None:
+        yield f"wanted: at most {limit:g} {outcome.benchmark.unit}"
+    yield "reached" if outcome.reached() else "NOT reached"

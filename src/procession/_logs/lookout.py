@@ -2,7 +2,7 @@
 
 - A file is watched through inotify: one event, one look.
 - A file that writes without pause is let off its watch, which costs its writer 0.5 to 0.9 µs a write
-  and us an event each, and is *hot*: its size is asked for 20 to 250 times a second, until it pauses.
+  and us an event each, and is *hot*: its size is asked for 10 to 250 times a second, until it pauses.
 - A file that is not there yet is waited for by a watch on its directory.
 - The net: every file is looked at once a second, since a network file system tells nothing of other
   hosts' writes and a full queue drops events. Where a watch cannot be had at all, the net is cast
@@ -37,8 +37,8 @@ _QUIET_LOOKS = 50  # so many looks without news, and a hot file is watched again
 
 
 def hot_period(count: int) -> float:
-    """Seconds between two looks at ``count`` hot files: 4 ms, up to 50 ms for a thousand."""
-    return min(0.05, max(0.004, count * 5e-5))
+    """Seconds between two looks at ``count`` hot files: 4 ms, up to 100 ms for a thousand."""
+    return min(0.1, max(0.004, count * 1e-4))
 
 
 class Lookout:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from procession._log import Logger
 from procession._logs.lookout import Lookout
+from procession._logs.pace import Pace
 from procession._logs.wakeups import Wakeups
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Pump:
         self._parts: dict[Output, float] = {}  # with unfinished lines, and when to show them
         self._behind: dict[Sink, dict[Followed, None]] = {}  # files that wait for a blocked sink
         self._floors: dict[str, Floor] = {}  # of the files whose beginnings may be released
+        self._pace = Pace()
         self.wakeups = Wakeups()
         self.lookout = Lookout()
         if self.lookout.inotify:
@@ -118,13 +120,18 @@ class Pump:
         self._show_idle_parts()
         for sink in tuple(self._sinks.values()):
             self._write(sink)
-        if self.wakeups.dense or self.lookout.is_hot:
-            self.lookout.relieve(files, time.monotonic())
+        now = time.monotonic()
+        if self._pace.is_load(len(files), now) or self.lookout.is_hot:
+            self.lookout.relieve(files, now)
         self._dismiss_drained()
 
     def _timeout(self, now: float) -> float:
-        if any(not file.waits for file in self.lookout.news):
-            return 0.0
+        unread = [file for file in self.lookout.news if not file.waits]
+        if unread:
+            if rest := self._pace.rest(unread, now):
+                self.lookout.relieve(unread, now)
+            return rest
+        self._pace.begin_stint(now)
         due = min(self.lookout.due(), *self._parts.values(), now + 3600.0)
         return max(0.0, due - now)
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import selectors
 import threading
-import time
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-# Load is this many waits in a row that were shorter than this: over 4000 wakeups a second.
-_DENSE_WAITS, _SHORT_WAIT = 64, 250e-6
 
 
 class _PutDown:
@@ -40,7 +36,6 @@ class Wakeups:
         self.at_work = threading.Lock()
         self.aside = _PutDown(self.at_work)
         self._orders: deque[Callable[[], None]] = deque()
-        self._dense_waits = 0
         self._closed = False
         with ExitStack() as opened:
             self._selector = selectors.DefaultSelector()
@@ -51,11 +46,6 @@ class Wakeups:
                 os.set_blocking(fd, False)
             self._selector.register(self._waking, selectors.EVENT_READ, self._wake_up)
             self._opened = opened.pop_all()
-
-    @property
-    def dense(self) -> bool:
-        """True under load: the waits have hardly been any for a while."""
-        return self._dense_waits >= _DENSE_WAITS
 
     def order(self, todo: Callable[[], None]) -> None:
         """Have the thread call ``todo`` before anything else. Never blocks."""
@@ -79,11 +69,8 @@ class Wakeups:
 
     def wait(self, timeout: float) -> None:
         """Wait for a descriptor or an order, and do what there is to do for them."""
-        began = time.monotonic()
         with self.aside:
             events = self._selector.select(timeout)
-        short = time.monotonic() - began < _SHORT_WAIT
-        self._dense_waits = self._dense_waits + 1 if short else 0
         for key, _ in events:
             key.data()
         while self._orders:
