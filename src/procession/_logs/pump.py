@@ -73,7 +73,7 @@ class Pump:
         """In a forked child: close the descriptors that are the parent's work."""
         # And end no watch and no wait, which the parent shares (inotify(7), epoll_ctl(2)).
         self.lookout.forget()
-        self.wakeups.close()
+        self.wakeups.forget()
 
     # --- orders
 

@@ -37,6 +37,7 @@ class Wakeups:
         self.aside = _PutDown(self.at_work)
         self._orders: deque[Callable[[], None]] = deque()
         self._closed = False
+        self._door = threading.Lock()  # held while the pipe is written to or closed
         with ExitStack() as opened:
             self._selector = selectors.DefaultSelector()
             opened.callback(self._selector.close)
@@ -50,9 +51,10 @@ class Wakeups:
     def order(self, todo: Callable[[], None]) -> None:
         """Have the thread call ``todo`` before anything else. Never blocks."""
         self._orders.append(todo)
-        if not self._closed:
-            with suppress(BlockingIOError):  # it has been woken 65536 times already
-                os.write(self._waker, b"!")
+        with self._door:  # the order may be the last, and the pipe's number another file's by now
+            if not self._closed:
+                with suppress(BlockingIOError):  # it has been woken 65536 times already
+                    os.write(self._waker, b"!")
 
     @contextmanager
     def paused(self, patience: float) -> Iterator[bool]:
@@ -90,8 +92,14 @@ class Wakeups:
 
     def close(self) -> None:
         """Close the descriptors; orders are no longer taken."""
-        self._closed = True
-        self._opened.close()
+        with self._door:
+            self._closed = True
+            self._opened.close()
+
+    def forget(self) -> None:
+        """Close the descriptors in a forked child, where nobody is left to open the door."""
+        self._door = threading.Lock()
+        self.close()
 
     def _wake_up(self) -> None:
         os.read(self._waking, 65536)
