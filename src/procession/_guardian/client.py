@@ -19,18 +19,21 @@ from procession._guardian.sweep import send
 from procession._os import lean
 from procession._os.deaths import reap
 from procession._os.kernel import open_pidfd, set_subreaper
+from procession._os.parent import Parent
 from procession._os.proc import stat
 from procession._os.runlock import handle_of, make_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from procession._guardian.isolation import Report
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Work
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
-_CHANNEL_FD, _LOCK_FD = 3, 4  # where an exec'd guardian finds its channel and the run's lock
+# Where an exec'd guardian finds its channel, the run's lock, and where to report on its namespace.
+_CHANNEL_FD, _LOCK_FD, _REPORT_FD = 3, 4, 5
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
 
@@ -171,44 +174,65 @@ class Guardian:
         return True
 
 
-def spawn_guardian(run_id: str) -> Guardian:
+def spawn_guardian(run_id: str, isolate: str = "") -> Guardian:
     """Exec a guardian: it inherits cwd, umask, limits, affinity and niceness from this moment.
 
     ``posix_spawn`` keeps the caller's memory, locks and threads out of it. TERM and its kin are
     blocked until it ignores them by itself.
+
+    Args:
+        run_id: The run's id, by which its processes are known.
+        isolate: ``pidns`` for a PID namespace of its own, of a caller that is a subreaper.
+
+    Raises:
+        OSError: It cannot be started.
+        UsageError: There are no such namespaces here.
     """
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     with ExitStack() as always, ExitStack() as on_failure:
         ours, theirs, lock = _ties(run_id, always, on_failure)
         quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         always.callback(os.close, quiet)
+        report = _report(always) if isolate else None
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", program, str(os.getpid()), run_id],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                program,
+                str(os.getpid()),
+                run_id,
+                *filter(None, [isolate]),
+            ],
             {**os.environ, "PROCESSION_RUN_ID": run_id},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, quiet, 0),
                 (os.POSIX_SPAWN_DUP2, quiet, 1),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL_FD),
                 (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
+                *([(os.POSIX_SPAWN_DUP2, report.pen, _REPORT_FD)] if report else []),
             ],
             setsid=True,
             setsigmask=_DEAF,
         )
+        pid = report.guardian(pid) if report else pid
         on_failure.pop_all()
     return Guardian(pid, ours, run_id, lock)
 
 
-def fork_guardian(run_id: str, work: Work) -> Guardian:
+def fork_guardian(run_id: str, work: Work, isolate: str = "") -> Guardian:
     """Fork the caller into a guardian (a nanny) that forks workers with the caller's memory.
 
     Args:
         run_id: The run's id, by which its processes are known.
         work: What a worker runs; it may be a closure, since nothing of it is pickled.
+        isolate: As of ``spawn_guardian``.
     """
     launcher = os.getpid()
     with ExitStack() as always, ExitStack() as on_failure:
         ours, theirs, lock = _ties(run_id, always, on_failure)
+        report = _report(always) if isolate else None
         with warnings.catch_warnings():
             # Python >= 3.12 warns of forking beside threads. The child runs system calls only, and
             # the workers are what the caller asked for by start_method="fork".
@@ -216,12 +240,15 @@ def fork_guardian(run_id: str, work: Work) -> Guardian:
             pid = os.fork()
         if pid == 0:
             ours.close()
-            _be_nanny(theirs, lock, work, launcher)
+            _be_nanny(theirs, lock, work, launcher, report)
+        pid = report.guardian(pid) if report else pid
         on_failure.pop_all()
     return Guardian(pid, ours, run_id, lock)
 
 
-def _be_nanny(sock: lean.socket, lock: int, work: Work, launcher: int) -> NoReturn:
+def _be_nanny(
+    sock: lean.socket, lock: int, work: Work, launcher: int, report: Report | None
+) -> NoReturn:
     # A copy of a process that may have threads: their locks may be held for ever. Only system calls
     # and our own code from here on; no logging, no import that has not happened, no collector that
     # would run the caller's finalizers.
@@ -235,11 +262,21 @@ def _be_nanny(sock: lean.socket, lock: int, work: Work, launcher: int) -> NoRetu
         os.setsid()
         ignored = lean.ignored_signals()
         lean.become_deaf()
+        parent = Parent(launcher)
+        outside = report.isolate() if report else None
         set_subreaper(True)
         starter = ForkStarter(ignored, handle_of(lock), work)
-        Warden(Channel(sock), starter, launcher, lock).run()
+        Warden(Channel(sock), starter, parent, lock, outside).run()
     finally:
         os._exit(0)
+
+
+def _report(always: ExitStack) -> Report:
+    from procession._guardian.isolation import Report  # before the fork, after which nothing can be
+
+    report = Report(_REPORT_FD + 1)
+    always.callback(report.close)
+    return report
 
 
 def _ties(
@@ -266,7 +303,7 @@ def _ties(
 
 
 def _lifted(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOCK_FD + 1)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _REPORT_FD + 1)
 
 
 def _readable(fd: int, milliseconds: int) -> bool:

@@ -17,16 +17,17 @@ class KeptGuardian:
 
     Args:
         run_id: The id of what the gangs make up together.
-        make: Makes a guardian for such an id.
+        make: Makes a guardian for such an id, with an isolation or "".
     """
 
-    def __init__(self, run_id: str, make: Callable[[str], Guardian]) -> None:
+    def __init__(self, run_id: str, make: Callable[[str, str], Guardian]) -> None:
         self.run_id = run_id
         self._make = make
         self._guardian: Guardian | None = None
         self._lent = False
         self._used = False
         self._closed = False
+        self._isolate = ""
 
     def have(self) -> Guardian:
         """Return the guardian, made now if there is none.
@@ -35,11 +36,14 @@ class KeptGuardian:
             OSError: It cannot be started.
         """
         if self._guardian is None:
-            self._guardian, self._used = self._make(self.run_id), False
+            self._guardian, self._used = self._make(self.run_id, self._isolate), False
         return self._guardian
 
-    def lend(self) -> Guardian:
+    def lend(self, isolate: str = "") -> Guardian:
         """Return a guardian with nothing to guard, for one gang.
+
+        Args:
+            isolate: As of ``spawn_guardian``; one that was made otherwise is ended.
 
         Raises:
             UsageError: It is closed, or a gang has it.
@@ -52,6 +56,9 @@ class KeptGuardian:
                 "this fork server is used by a gang that has not ended; call its wait() or close() "
                 "first, or make a fork server for each of the gangs"
             )
+        if isolate != self._isolate:
+            self._end()
+            self._isolate = isolate
         if self._used and self._guardian is not None and not self._guardian.renew():
             self._end()
         guardian = self.have()

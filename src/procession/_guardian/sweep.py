@@ -31,6 +31,7 @@ def sweep(
     root: int,
     settle: Callable[[float], None],
     leaders: Callable[[], Collection[int]],
+    number: Callable[[int], int],
     kept: frozenset[int] = frozenset(),
 ) -> tuple[Remains, Remains]:
     """Kill the descendants of ``root``, as ``end_all`` does.
@@ -39,6 +40,7 @@ def sweep(
         root: A subreaper, so that whatever is orphaned meanwhile stays below it.
         settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
         leaders: Says which workers have not been reaped; each has a process group of its own.
+        number: Says what a pid is called in what is returned.
         kept: Descendants that are to live on; theirs are not.
     """
 
@@ -50,7 +52,7 @@ def sweep(
         settle(_PAUSE)
 
     return end_all(
-        lambda: living(set(descendants([root])) - kept), finish_round, frozenset(leaders())
+        lambda: living(set(descendants([root])) - kept), finish_round, frozenset(leaders()), number
     )
 
 
@@ -58,6 +60,7 @@ def end_all(
     find: Callable[[], dict[int, Stat]],
     settle: Callable[[Iterable[int]], None],
     leaders: Collection[int] = (),
+    number: Callable[[int], int] = int,
 ) -> tuple[Remains, Remains]:
     """Kill what is found, round after round, until nothing lives or nothing changes.
 
@@ -68,6 +71,7 @@ def end_all(
         find: Returns what is to be ended and lives.
         settle: Waits for a moment for the deaths of these pids, and reaps what is ours to reap.
         leaders: The workers, which need no description: they are killed as the others.
+        number: Says what a pid is called in what is returned.
 
     Returns:
         ``(killed, stuck)``: every process that was killed, and those that live on.
@@ -80,20 +84,21 @@ def end_all(
             survivors, deadline = frozenset(found), time.monotonic() + PATIENCE
         elif time.monotonic() > deadline:
             break
-        killed.update({left[0]: left for left in _kill_all(found, leaders)})
+        described = describe(found, leaders, number)
+        killed.update({pid: described[pid] for pid, stat in found.items() if _kill(pid, stat)})
         settle(found)
-    return [left for pid, left in killed.items() if pid not in found], describe(found, leaders)
+    stuck = describe(found, leaders, number)
+    return [left for pid, left in killed.items() if pid not in found], [*stuck.values()]
 
 
-def _kill_all(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
-    return [left for left in describe(found, leaders) if _kill(left[0], found[left[0]])]
-
-
-def describe(found: dict[int, Stat], leaders: Collection[int]) -> Remains:
+def describe(
+    found: dict[int, Stat], leaders: Collection[int], number: Callable[[int], int] = int
+) -> dict[int, Left]:
     """Say what is to be ended and whose it was, while its environment can still be read."""
-    return [
-        (pid, stat.name, stat.session, _mark(pid, stat, leaders)) for pid, stat in found.items()
-    ]
+    return {
+        pid: (number(pid), stat.name, number(stat.session), _mark(pid, stat, leaders))
+        for pid, stat in found.items()
+    }
 
 
 def _mark(pid: int, stat: Stat, leaders: Collection[int]) -> str:

@@ -12,7 +12,6 @@ from procession._guardian.server import GONE, IMPORTING, READY, UNFIT, Server
 from procession._guardian.starters import Order, close_all
 from procession._guardian.sweep import describe, send, sweep, wake_and_send
 from procession._os.deaths import DeathWatch, Ending, peek_any, reap
-from procession._os.kernel import open_pidfd
 from procession._os.lean import SIGCHLD, SIGKILL, wake_on
 from procession._os.proc import children, descendants, living
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Starter
     from procession._guardian.sweep import Left
+    from procession._os.namespaces import OuterPids
+    from procession._os.parent import Parent
 
 
 _GONE: Left = (0, "", 0, "")  # in place of an orphan that ended with a status of its own
@@ -34,20 +35,29 @@ _GLANCE = 1.0  # seconds between looks at the parent's pid, where there are no p
 class Warden:
     """Guards one gang at a time on behalf of the launcher at the other end of ``channel``."""
 
-    def __init__(self, channel: Channel, starter: Starter, launcher: int, lock: int) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        starter: Starter,
+        launcher: Parent,
+        lock: int,
+        outside: OuterPids | None = None,
+    ) -> None:
         """Store what to serve.
 
         Args:
             channel: To the launcher.
             starter: Starts workers.
-            launcher: Its pid. The socket alone does not tell of its end: whatever the launcher has
-                forked since holds a copy of its end of it.
+            launcher: The socket alone does not tell of its end: whatever the launcher has forked
+                since holds a copy of its end of it.
             lock: The run's, open for writing: held for as long as this process lives.
+            outside: How the launcher calls our processes, where it has numbers of its own for them.
         """
         self._channel = channel
         self._lock = lock
         self._launcher = launcher
-        self._launcher_end = open_pidfd(launcher)
+        self._outside = outside
+        self._numbers: dict[int, int] = {}  # pid -> what the launcher calls it, of all workers
         self._starter = starter
         self._watch = DeathWatch()
         self._wakeup = wake_on(SIGCHLD)
@@ -60,20 +70,27 @@ class Warden:
     def run(self) -> None:
         """Serve until the launcher closes its end or dies, then leave nothing behind."""
         try:
-            while not self._channel.closed and os.getppid() == self._launcher:
-                self._wait(None if self._launcher_end is not None else _GLANCE)
+            while not (self._channel.closed or self._launcher.gone):
+                self._wait(None if self._launcher.fd is not None else _GLANCE)
                 self._serve()
         finally:
-            sweep(os.getpid(), self._settle, self._unreaped)
+            sweep(os.getpid(), self._settle, self._unreaped, self._number)
 
     def _private(self) -> list[int]:
         own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
-        return own if self._launcher_end is None else [*own, self._launcher_end]
+        outside = None if self._outside is None else self._outside.fd
+        return [*own, *(fd for fd in (self._launcher.fd, outside) if fd is not None)]
+
+    def _number(self, pid: int) -> int:
+        """What the launcher calls ``pid``."""
+        if self._outside is None:
+            return pid
+        return self._numbers.get(pid) or self._outside.of(pid)
 
     def _wait(self, seconds: float | None) -> None:
         poller = select.poll()
         poller.register(self._channel, select.POLLIN | (select.POLLOUT * self._channel.clogged))
-        for fd in (self._watch.fileno(), self._wakeup[0], self._launcher_end):
+        for fd in (self._watch.fileno(), self._wakeup[0], self._launcher.fd):
             if fd is not None and fd >= 0:
                 poller.register(fd, select.POLLIN)
         if self._server is not None and not self._server.channel.closed:
@@ -111,7 +128,8 @@ class Warden:
     def _born(self, rank: int, pid: int) -> None:
         self._leaders[pid] = rank
         self._watch.add(pid)
-        self._channel.queue(("started", rank, pid, time.monotonic_ns()))
+        self._numbers[pid] = self._number(pid)
+        self._channel.queue(("started", rank, self._numbers[pid], time.monotonic_ns()))
 
     def _start_server(self, message: Message, _fds: list[int]) -> None:
         """Have a fork server; one that is there, or was found unfit, stays."""
@@ -119,13 +137,14 @@ class Warden:
             _, argv, env, modules, settings = message
             self._server = Server(argv, env, modules, settings, self._starter)
             self._watch.add(self._server.pid)
-            self._channel.send(("server", IMPORTING, {"pid": self._server.pid}))
+            self._channel.send(("server", IMPORTING, {"pid": self._number(self._server.pid)}))
 
     def _seal(self, _message: Message, _fds: list[int]) -> None:
         self._starter.seal(self._private())
 
     def _reap(self, message: Message, _fds: list[int]) -> None:
-        for pid in message[1]:
+        acknowledged = set(message[1])
+        for pid in [pid for pid in self._corpses if self._number(pid) in acknowledged]:
             self._corpses.discard(pid)
             reap(pid)
         self._reap_orphans()
@@ -144,7 +163,7 @@ class Warden:
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
         self._drop_orders()
-        killed, stuck = sweep(os.getpid(), self._settle, self._unreaped, self._kept())
+        killed, stuck = sweep(os.getpid(), self._settle, self._unreaped, self._number, self._kept())
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
 
@@ -155,6 +174,7 @@ class Warden:
         for pid in self._corpses:
             reap(pid)
         self._corpses.clear()
+        self._numbers.clear()
         self._reap_orphans()
         self._channel.send(("renewed",))
 
@@ -274,7 +294,8 @@ class Warden:
         if rank is None:  # seen already, by the other of pidfd and SIGCHLD
             return
         self._corpses.add(ending.pid)
-        self._channel.queue(("death", rank, ending.pid, ending.exitcode, ending.core_dumped, now))
+        number = self._number(ending.pid)
+        self._channel.queue(("death", rank, number, ending.exitcode, ending.core_dumped, now))
 
     def _reap_orphans(self) -> None:
         # `peek_any` may show the same unacknowledged worker again and again; what lies behind it is
@@ -306,9 +327,9 @@ class Warden:
             for pid, stat in found.items()
             if stat.session not in self._leaders and pid not in self._hushed
         }
-        for left in describe(fresh, ()):
-            self._hushed[left[0]] = left
-            wake_and_send(left[0], self._hush or 0)
+        for pid, left in describe(fresh, (), self._number).items():
+            self._hushed[pid] = left
+            wake_and_send(pid, self._hush or 0)
         if not orphans and not self._leaders:
             self._hush = None
             self._channel.send(("quiet", self._silenced()))

@@ -151,6 +151,7 @@ class _Run:
             run_id=self._mark,
             exclusive=self._exclusive,
             guardian=self._guardian,
+            isolate=self._plan.isolate,
             preload=self._plan.preload,
             books=LogBooks(self._plan.logs.limit, partial(say, patience=0)),
         )

@@ -132,7 +132,10 @@ def _signals(plan: Plan) -> list[str]:
         lines.append(f"{', '.join(plan.signals)}: stop the workers, exit status 128 + number")
     if plan.forwarded:
         lines.append(f"{', '.join(plan.forwarded)}: passed on to workers that catch them")
-    return [*lines, f"stopping is SIGTERM and SIGCONT, then {_grace(plan.grace)}"]
+    lines.append(f"stopping is SIGTERM and SIGCONT, then {_grace(plan.grace)}")
+    if plan.isolate:
+        lines.append("the workers' PID namespace ends with their guardian, at the kernel's hand")
+    return lines
 
 
 def _grace(seconds: float) -> str:

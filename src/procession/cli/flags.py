@@ -258,6 +258,16 @@ def _stop(parser: ArgumentParser) -> None:
     )
     _option(
         group,
+        "--isolate",
+        type=str,
+        choices=["none", "pidns"],
+        default="none",
+        metavar="HOW",
+        help="none, or pidns: a PID namespace for the workers, which the kernel ends with their "
+        "guardian; needs root or user namespaces (procession's own; default: none)",
+    )
+    _option(
+        group,
         "--monitor-interval",
         type=float,
         default=0.1,

@@ -66,12 +66,18 @@ def _guardian_ahead(words: Sequence[str]) -> Iterator[KeptGuardian | None]:
         yield None
         return
     guardian = KeptGuardian(random_id(), spawn_guardian)
-    with suppress(OSError):  # the start of the first attempt will say it
-        guardian.have()
+    if not _isolated(words):  # that guardian is another, and cannot come before its plan
+        with suppress(OSError):  # the start of the first attempt will say it
+            guardian.have()
     try:
         yield guardian
     finally:
         guardian.close()
+
+
+def _isolated(words: Sequence[str]) -> bool:
+    """Whether a namespace may have been asked for; SCRIPT may have an option of that name too."""
+    return "PET_ISOLATE" in os.environ or any(word.startswith("--isolate") for word in words)
 
 
 def _end(error: BaseException) -> int:

@@ -60,6 +60,7 @@ class Plan(NamedTuple):
         grace: Seconds between SIGTERM and SIGKILL, ``math.inf`` allowed.
         signals: Signals to the launcher that end the run.
         forwarded: Signals to the launcher that are passed on to workers.
+        isolate: ``pidns`` for a PID namespace of the workers' own, else empty.
         master_port: MASTER_PORT, None for a free one at each attempt.
         run_id: TORCHELASTIC_RUN_ID, None for a random one.
         max_restarts: How often the gang may be started again.
@@ -76,6 +77,7 @@ class Plan(NamedTuple):
     grace: float
     signals: tuple[str, ...]
     forwarded: tuple[str, ...]
+    isolate: str
     master_port: int | None
     run_id: str | None
     max_restarts: int
@@ -145,6 +147,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         grace=settings.grace(args.shutdown_timeout, environ),
         signals=signals,
         forwarded=tuple(name for name in forwarded if name not in signals),
+        isolate="" if args.isolate == "none" else args.isolate,
         master_port=port,
         run_id=_run_id(args),
         max_restarts=args.max_restarts,

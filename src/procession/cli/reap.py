@@ -127,8 +127,8 @@ def _reap_one(args: Namespace) -> int:
 def _end(run_id: str, run: Members, dry: bool) -> int:
     """End a run, or only show what would be; return the exit status."""
     if dry:
-        found = describe(remains(run), ())
-        _tell(f"run {run_id}: would end {_processes(found)}")
+        found = describe(remains(run), ()).values()
+        _tell(f"run {run_id}: would end {_processes([*found])}")
         return 0
     killed, stuck = end_run(run_id)
     _tell(f"run {run_id}: ended {_processes(killed)}")

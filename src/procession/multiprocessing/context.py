@@ -242,7 +242,7 @@ class PContext(abc.ABC):
             guardian = self._spawn_guardian()
             self._held_things.callback(guardian.close)
             return guardian
-        guardian = kept.lend()
+        guardian = kept.lend(self._supervision.isolate)
         self._held_things.callback(lambda: kept.take_back(swept=self._is_swept()))
         return guardian
 

@@ -81,7 +81,9 @@ class MultiprocessContext(PContext):
         )
 
     def _spawn_guardian(self) -> Guardian:
-        return self._fork_nanny() if self.start_method == "fork" else spawn_guardian(self._run_id)
+        if self.start_method == "fork":
+            return self._fork_nanny()
+        return spawn_guardian(self._run_id, self._supervision.isolate)
 
     def _kept_guardian(self) -> KeptGuardian | None:
         return None if self.start_method == "fork" else super()._kept_guardian()
@@ -163,7 +165,7 @@ class MultiprocessContext(PContext):
         from procession._logs.tail import fork_guard
 
         with fork_guard():
-            return fork_guardian(self._run_id, self._run_forked)
+            return fork_guardian(self._run_id, self._run_forked, self._supervision.isolate)
 
 
 def _check_preload(wishes: Supervision, start_method: str) -> None:

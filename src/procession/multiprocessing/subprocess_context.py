@@ -75,7 +75,7 @@ class SubprocessContext(PContext):
         }
 
     def _spawn_guardian(self) -> Guardian:
-        return spawn_guardian(self._run_id)
+        return spawn_guardian(self._run_id, self._supervision.isolate)
 
     def _server(self) -> ServerOrder | None:
         modules = module_names(self._supervision.preload)

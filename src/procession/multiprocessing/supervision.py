@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from procession.errors import UsageError
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LogBooks", "SignalException", "Supervision"]
 
+_ISOLATIONS = ("", "pidns")
 _TERMINATING = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 
 
@@ -69,6 +72,9 @@ class Supervision:
         fork_server: One that has imported its modules for this gang and others; its run id is the
             gang's.
         books: What is kept beside the log files; None for nothing.
+        isolate: ``pidns`` puts the gang into a PID namespace of its own, which ends with its
+            guardian at the kernel's hand, whoever else is killed; needs root or user namespaces.
+            docs/isolation.md says what is different for the workers.
     """
 
     shutdown_timeout: float = 30.0
@@ -80,6 +86,19 @@ class Supervision:
     preload: tuple[str, ...] = ()
     fork_server: ForkServer | None = None
     books: LogBooks | None = None
+    isolate: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an isolation that does not exist.
+
+        Raises:
+            UsageError: Naming those that do.
+        """
+        if self.isolate not in _ISOLATIONS:
+            raise UsageError(
+                f"isolate={self.isolate!r}: give 'pidns' for a PID namespace of the gang's own, "
+                "or '' for none"
+            )
 
     @classmethod
     def from_environment(cls) -> Supervision:

@@ -30,9 +30,10 @@ def main(entry: str, fifo: str, logs: str) -> None:
         envs={0: {}, 1: {}},
         logs_specs=DefaultLogsSpecs(logs, redirects=Std.ALL),
         start_method="spawn" if binary else entry,
-        supervision=Supervision(shutdown_timeout=0),
+        supervision=Supervision(shutdown_timeout=0, isolate=os.environ.get("ISOLATE", "")),
     )
-    print("guardian", context._gang._guardian.pid, context._run_id, flush=True)
+    pids = context.pids().values()
+    print("guardian", context._gang._guardian.pid, context._run_id, *pids, flush=True)
     sys.stdin.readline()
     try:
         result = context.wait()

@@ -1,0 +1,124 @@
+"""A guardian that is the first process of a PID namespace: its gang dies with it, whoever else does.
+
+Two processes make one: the one that was started opens the namespace and forks the first process in it,
+which is to be the guardian, then ends; the guardian falls to the launcher, a subreaper. What came of it
+is written into a pipe: ``pid N``, and ``ready`` or ``error ERRNO WHAT``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from errno import EPERM
+
+from procession._os.namespaces import OuterPids, mount_own_proc, unshare_pids
+from procession.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def isolate(report: int) -> OuterPids:
+    """Return in the first process of a PID namespace; the caller is gone then.
+
+    Args:
+        report: Where what came of it is written; closed afterwards.
+    """
+    outside = OuterPids()
+    try:
+        unshare_pids()
+        first = os.fork()
+    except OSError as error:
+        _fail(report, error)
+    if first:
+        os.write(report, b"pid %d\n" % first)
+        os._exit(0)
+    try:
+        os.setsid()
+        mount_own_proc()
+    except OSError as error:
+        _fail(report, error)
+    os.write(report, b"ready\n")
+    os.close(report)
+    return outside
+
+
+class Report:
+    """The launcher's side of the pipe, from before there is anybody to write into it.
+
+    Attributes:
+        pen: The end to write into.
+    """
+
+    def __init__(self, floor: int) -> None:
+        """Make the pipe, with ``pen`` not below ``floor``."""
+        self._reader, pen = os.pipe()
+        try:
+            self.pen = fcntl.fcntl(pen, fcntl.F_DUPFD_CLOEXEC, floor)
+        except OSError:
+            os.close(self._reader)
+            raise
+        finally:
+            os.close(pen)
+        self._open = {self._reader, self.pen}
+
+    def isolate(self) -> OuterPids:
+        """In a forked child: ``isolate``."""
+        return isolate(self.pen)
+
+    def guardian(self, started: int) -> int:
+        """Return the guardian's pid, once it is ready; ``started``, which forked it, is reaped.
+
+        Raises:
+            UsageError: There can be no such namespace here.
+        """
+        self._close(self.pen)
+        words = _read_all(self._reader).split()
+        os.waitpid(started, 0)
+        first = int(words[words.index(b"pid") + 1]) if b"pid" in words else 0
+        if b"ready" in words and first:
+            return first
+        if first:
+            os.waitpid(first, 0)
+        raise UsageError(_refusal(words))
+
+    def close(self) -> None:
+        """Close what is open of it."""
+        for fd in list(self._open):
+            self._close(fd)
+
+    def _close(self, fd: int) -> None:
+        self._open.discard(fd)
+        os.close(fd)
+
+
+def _fail(report: int, error: OSError) -> NoReturn:
+    os.write(report, f"error {error.errno} {error.filename or 'fork'}\n".encode())
+    os._exit(1)
+
+
+def _read_all(fd: int) -> bytes:
+    text = b""
+    while data := os.read(fd, 4096):
+        text += data
+    return text
+
+
+def _refusal(words: list[bytes]) -> str:
+    """Say why there is no isolation, and what to do. Pure."""
+    at = words.index(b"error") if b"error" in words else None
+    number, what = (
+        (EPERM, "unshare") if at is None else (int(words[at + 1]), words[at + 2].decode())
+    )
+    said = f"isolate pidns: {what}: {os.strerror(number)}. "
+    if what == "mount":
+        return said + (
+            "A /proc of its own cannot be mounted, as in a container that hides parts of /proc. "
+            "Run as root with CAP_SYS_ADMIN, or leave the isolation out."
+        )
+    return said + (
+        "It takes a PID namespace, which root may have, and others where user namespaces are allowed "
+        "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+        "kernel.apparmor_restrict_unprivileged_userns). Run as root, or leave the isolation out."
+    )

@@ -1,0 +1,180 @@
+"""A gang in a PID namespace of its own: gone with its guardian, and told of in the host's numbers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import procession
+from procession._os.members import members
+from procession.errors import UsageError
+from procession.multiprocessing import Supervision
+from procession.testing import wait_gone
+
+SCRIPTS = Path(__file__).parent / "scripts"
+SOURCE = str(Path(procession.__file__).parents[1])
+ENTRIES = ["binary", "spawn", "fork", "forkserver"]
+AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
+PATIENCE = 30.0
+NOBODY = 65534
+
+
+def isolates() -> bool:
+    """Whether this host lets us have the namespaces at all."""
+    test = ["unshare", *(() if os.geteuid() == 0 else ("--user",)), "--pid", "--fork", "true"]
+    return subprocess.run(test, capture_output=True, check=False).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not isolates(), reason="no PID namespaces are to be had here")
+
+
+@dataclass
+class Run:
+    """An isolated gang of two workers, each with a child and a daemon; pids are the host's."""
+
+    launcher: subprocess.Popen[str]
+    guardian: int
+    workers: list[int]
+    all: list[int]
+
+    def outcome(self) -> str:
+        output, _ = self.launcher.communicate("\n", timeout=PATIENCE)
+        return output
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
+    with ExitStack() as stack:
+
+        def begin(entry: str) -> Run:
+            fifo = str(tmp_path / "fifo")
+            os.mkfifo(fifo)
+            reader = os.open(fifo, os.O_RDWR)
+            stack.callback(os.close, reader)
+            launcher = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(SCRIPTS / "idle.py"), entry, fifo, str(tmp_path / "logs")],
+                    env={**os.environ, "ISOLATE": "pidns"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(launcher.kill)
+            assert launcher.stdout is not None
+            _, guardian, run_id, *workers = launcher.stdout.readline().split()
+            lines = b""
+            while lines.count(b"\n") < 2:
+                lines += os.read(reader, 4096)
+            inner = [int(pid) for line in lines.splitlines() for pid in line.split()]
+            assert max(inner) < 50  # the namespace's own numbers
+            return Run(
+                launcher, int(guardian), [int(pid) for pid in workers], sorted(members(run_id).pids)
+            )
+
+        yield begin
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_launcher_and_guardian_killed_together(entry: str, start: Callable[[str], Run]) -> None:
+    run = start(entry)
+    assert {run.guardian, *run.workers} <= set(run.all)
+    assert len(run.all) >= 7
+    os.kill(run.guardian, signal.SIGSTOP)  # it must not see the other's end before its own
+    run.launcher.kill()
+    os.kill(run.guardian, signal.SIGKILL)
+    assert wait_gone(run.all, AT_ONCE) == []
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("victim", ["launcher", "guardian", "worker"])
+def test_one_killed_ends_all_as_ever(entry: str, victim: str, start: Callable[[str], Run]) -> None:
+    run = start(entry)
+    pid = {"launcher": run.launcher.pid, "guardian": run.guardian, "worker": run.workers[1]}[victim]
+    os.kill(pid, signal.SIGKILL)
+    says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {1: -9}\n"}[victim]
+    output, _ = run.launcher.communicate("" if victim == "launcher" else "\n", timeout=PATIENCE)
+    assert output == says
+    assert wait_gone(run.all, AT_ONCE) == []
+
+
+def run_command(*words: str, program: list[str], text: str, tmp_path: Path) -> tuple[int, str, str]:
+    (tmp_path / "s.py").write_text(text)
+    ended = subprocess.run(
+        [*program, "-m", "procession", "run", *words, str(tmp_path / "s.py")],
+        env={**os.environ, "PYTHONPATH": SOURCE, "PROCESSION_LOG_DIR": "/dev/null"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+LOOK = """
+import os, signal
+os.kill(1, signal.SIGKILL)  # of whoever is in a namespace its first process takes no such thing
+print(os.getpid() < 10, os.getppid(), os.getuid(), sum(p.isdigit() for p in os.listdir('/proc')) < 10)
+raise SystemExit(7)
+"""
+
+
+def test_what_a_worker_sees(tmp_path: Path) -> None:
+    code, out, err = run_command(
+        *("--isolate", "pidns", "--max-restarts", "1"),
+        program=[sys.executable],
+        text=LOOK,
+        tmp_path=tmp_path,
+    )
+    assert (code, out) == (7, f"True 1 {os.getuid()} True\n" * 2)
+    assert "attempt 2 of 2 starts" in err
+
+
+def test_an_ordinary_user(tmp_path: Path) -> None:
+    """In a user namespace, where the uid stays what it is."""
+    if os.geteuid() != 0:
+        program = [sys.executable]
+    else:
+        tmp_path.chmod(0o755)
+        for directory in list(tmp_path.parents)[:3]:
+            directory.chmod(0o755)
+        found = shutil.which("python3", path="/usr/bin:/bin")
+        assert found is not None, "a Python that others than root may execute"
+        user = str(NOBODY)
+        program = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", found]
+    code, out, err = run_command("--isolate=pidns", program=program, text=LOOK, tmp_path=tmp_path)
+    uid = NOBODY if os.geteuid() == 0 else os.getuid()
+    assert (code, out) == (7, f"True 1 {uid} True\n"), err
+
+
+def test_a_host_that_gives_out_none_is_refused(tmp_path: Path) -> None:
+    """And nothing is started; the limit is that of a user namespace of this test's own."""
+    limit = 'echo 0 > /proc/sys/user/max_pid_namespaces && exec "$@"'
+    program = ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh", sys.executable]
+    code, out, err = run_command("--isolate", "pidns", program=program, text="", tmp_path=tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("procession: isolate pidns: unshare: No space left on device. It takes ")
+    assert "sysctl user.max_user_namespaces" in err
+
+
+def test_the_variable_and_a_wrong_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_ISOLATE", "pidns")
+    code, out, _ = run_command(program=[sys.executable], text=LOOK, tmp_path=tmp_path)
+    assert (code, out) == (7, f"True 1 {os.getuid()} True\n")
+    code, _, err = run_command(
+        "--isolate", "x", program=[sys.executable], text="", tmp_path=tmp_path
+    )
+    assert code == 2
+    assert "argument --isolate: invalid choice: 'x' (choose from " in err
+    with pytest.raises(UsageError, match="isolate='x': give 'pidns' for a PID namespace"):
+        Supervision(isolate="x")
