@@ -17,7 +17,7 @@ from procession.run import get_args_parser, parse_args
 OPTIONS = [action for action in get_args_parser()._actions if action.option_strings]
 WITH_VALUE = [action for action in OPTIONS if isinstance(action, EnvOption)]
 SWITCHES = [action for action in OPTIONS if isinstance(action, EnvSwitch)]
-VALUES = {"start_method": "fork"}
+VALUES = {"start_method": "fork", "isolate": "pidns"}
 
 
 def value_for(action: argparse.Action) -> str:
