@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import imports, launch, tails, tee
+from benchmarks import gangs, imports, launch, tails, tee
 from benchmarks.report import keep, machine, table
 from benchmarks.timing import measure
 
-TOPICS = (imports, launch, tee, tails)
+TOPICS = (imports, launch, gangs, tee, tails)
 BENCHMARKS = {benchmark.name: benchmark for topic in TOPICS for benchmark in topic.BENCHMARKS}
 
 

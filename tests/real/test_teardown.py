@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+
+from procession.testing import wait_gone
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENTRIES = ["binary", "spawn", "fork", "forkserver"]
@@ -73,23 +73,6 @@ def _kill_group(launcher: subprocess.Popen[str]) -> None:
         return
 
 
-def survivors(pids: list[int], seconds: float) -> list[int]:
-    """Wait until all ``pids`` have ended, at most ``seconds``; return those that have not."""
-    deadline = time.monotonic() + seconds
-    left = []
-    for pid in pids:
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        if not poller.poll(max(0, deadline - time.monotonic()) * 1000):
-            left.append(pid)
-        os.close(fd)
-    return left
-
-
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("victim", ["launcher", "guardian", "worker"])
 def test_a_sigkill_leaves_nothing(
@@ -102,7 +85,7 @@ def test_a_sigkill_leaves_nothing(
         "worker": family.workers[1],
     }[victim]
     os.kill(pid, signal.SIGKILL)
-    assert survivors(family.all, AT_ONCE) == []
+    assert wait_gone(family.all, AT_ONCE) == []
     output, _ = family.launcher.communicate(timeout=10)
     says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {R: -9}\n"}[victim]
     assert output in (says, says.replace("R", "0"), says.replace("R", "1"))
@@ -115,7 +98,7 @@ def test_a_signal_to_the_launcher_ends_all(
 ) -> None:
     family = start(entry, str(tmp_path), stack)
     os.kill(family.launcher.pid, signum)
-    assert survivors(family.all, AT_ONCE) == []
+    assert wait_gone(family.all, AT_ONCE) == []
     output, _ = family.launcher.communicate(timeout=10)
     assert output == f"signal {signum.name}\n"
 
@@ -128,7 +111,7 @@ def test_the_guardian_is_deaf(
     family = start(entry, str(tmp_path), stack)
     os.kill(family.guardian, signum)
     os.kill(family.workers[0], signal.SIGKILL)
-    assert survivors(family.all, AT_ONCE) == []
+    assert wait_gone(family.all, AT_ONCE) == []
     output, _ = family.launcher.communicate(timeout=10)
     assert output in ("result {0: -9}\n", "result {1: -9}\n")
 
@@ -137,7 +120,7 @@ def test_grace_ends_when_everybody_has_gone(tmp_path: object, stack: ExitStack) 
     """A long grace costs nothing where all workers and orphans heed SIGTERM."""
     family = start("binary", str(tmp_path), stack, grace=60)
     os.kill(family.workers[0], signal.SIGKILL)
-    assert survivors(family.all, AT_ONCE) == []
+    assert wait_gone(family.all, AT_ONCE) == []
     assert family.launcher.wait(10) == 0
 
 
@@ -148,7 +131,7 @@ def test_a_stopped_guardian_holds_up_nothing(
     family = start(entry, str(tmp_path), stack)
     os.kill(family.guardian, signal.SIGSTOP)
     os.kill(family.launcher.pid, signal.SIGTERM)
-    assert survivors(family.all, 1 + AT_ONCE) == []  # it is continued after a second of silence
+    assert wait_gone(family.all, 1 + AT_ONCE) == []  # it is continued after a second of silence
     output, _ = family.launcher.communicate(timeout=10)
     assert output == "signal SIGTERM\n"
 
@@ -161,4 +144,4 @@ def test_a_child_of_the_caller_keeps_no_worker_alive(
     monkeypatch.setenv("FORK_AFTER_START", "1")
     family = start(entry, str(tmp_path), stack)
     os.kill(family.launcher.pid, signal.SIGKILL)
-    assert survivors(family.all, AT_ONCE) == []
+    assert wait_gone(family.all, AT_ONCE) == []

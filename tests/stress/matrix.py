@@ -94,6 +94,16 @@ class Case(NamedTuple):
         return self.moment in (Moment.GRACE, Moment.SWEEP)
 
     @property
+    def held(self) -> bool:
+        """True if the launcher is held up at its moment, until the strokes have fallen.
+
+        At a start the command asks its user for nothing between two workers, nor does the library
+        with a fork server: there the other worker comes when it comes.
+        """
+        at_start = self.moment is Moment.START and not self.by_command
+        return self.moment is Moment.EXEC or (at_start and self.entry != "forkserver")
+
+    @property
     def grace(self) -> int:
         """Seconds."""
         return {Moment.GRACE: 2, Moment.SWEEP: 1}.get(self.moment, 0)

@@ -76,8 +76,9 @@ class Play:
         return [self.roll.path, str(int(case.stubborn)), str(int(case.thorough))]
 
     def _by_library(self) -> list[str]:
-        held = {Moment.EXEC: 0, Moment.START: 1}.get(self.case.moment, -1)
-        words = [self.case.entry, "logs", str(self.case.grace), self.run_id, str(held)]
+        case = self.case
+        rank = -1 if not case.held else 0 if case.moment is Moment.EXEC else 1
+        words = [case.entry, "logs", str(case.grace), self.run_id, str(rank)]
         return [sys.executable, str(SCRIPTS / "caller.py"), *words, *self._arguments()]
 
     def _by_command(self) -> list[str]:
@@ -110,14 +111,8 @@ class Play:
             _sleep(self.lot.uniform(0, LATEST))
             self.guardian = self._guardian()
             return
-        if moment is Moment.EXEC:
-            self._hear("held", 1)
-        elif moment is Moment.START:
-            self._hear("family", 1)
-        else:
-            self._hear("family", 2)
-        if moment is Moment.START and not self.case.by_command:
-            self._hear("held", 1)
+        self._hear("held", int(self.case.held))
+        self._hear("family", {Moment.EXEC: 0, Moment.START: 1}.get(moment, 2))
         self.guardian = self._guardian()
         assert self.guardian, "no guardian"
         if self.case.stubborn:
@@ -137,13 +132,12 @@ class Play:
         return [ready for ready in self.heard if ready.name == "family"]
 
     def _wait_for_first_kill(self) -> None:
-        poller = select.poll()
-        with contextlib.ExitStack() as fds:
-            for family in self.families:
-                fd = os.pidfd_open(family.pid)
-                fds.callback(os.close, fd)
-                poller.register(fd, select.POLLIN)
-            assert poller.poll(PATIENCE * 1000), "nobody was killed"
+        workers = [family.pid for family in self.families]
+        deadline = time.monotonic() + PATIENCE
+        while not (gone := set(workers) - proc.living(workers).keys()):
+            assert time.monotonic() < deadline, "nobody was killed"
+            wait_gone(workers[:1], 0.002)  # the other may be the first
+        assert gone
 
     def _guardian(self) -> int:
         """The launcher's child that leads a session; 0 while there is none."""
@@ -163,7 +157,7 @@ class Play:
                 _wait_until_stopped(pid)
                 self._send(pid, stroke._replace(signum=signal.SIGCONT))
         self.struck_at = time.monotonic()
-        if self.case.moment in (Moment.EXEC, Moment.START):
+        if self.case.held:
             os.write(self.gate, b"!")
 
     def _pid(self, victim: Victim) -> int:
