@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,25 @@ def test_functions_returns_values_and_shows_output(tmp_path: Path) -> None:
         "primes by rank: {0: 367, 1: 302, 2: 281, 3: 279}",
         "primes below 10000: 1229",
     ]
+
+
+def test_preemption_saves_and_goes_on(tmp_path: Path) -> None:
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "TMPDIR": str(tmp_path)}
+    words = [sys.executable, *LAUNCH, str(ROOT / "examples" / "preemption.py"), "state.json"]
+    first = subprocess.Popen(
+        words, cwd=tmp_path, env=known, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "[default0]:begins with step 0\n"
+    first.send_signal(signal.SIGUSR1)
+    out, err = first.communicate(timeout=50)
+    assert first.returncode == 75, err
+    saved = re.fullmatch(r"\[default0\]:saved after step (\d+)\n", out)
+    assert saved is not None
+    second = subprocess.run(
+        words, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == (
+        f"[default0]:begins with step {int(saved[1]) + 1}\n[default0]:all 200 steps are done\n"
+    )

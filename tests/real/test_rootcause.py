@@ -59,7 +59,8 @@ def test_a_killed_function_and_its_victim(entry: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["raises", "leaves"])
 def test_a_cause_that_is_slow_to_end(entry: str, how: str, tmp_path: Path) -> None:
     """It raises, or leaves with a status; its exit functions take a second; the victim dies first."""
-    failures = run(entry, tmp_path, how).failures
+    result = run(entry, tmp_path, how)
+    failures = result.failures
     assert list(failures) == [1, 0]
     first, victim = failures[1].timestamp_ns, failures[0].timestamp_ns
     assert first is not None
@@ -67,6 +68,10 @@ def test_a_cause_that_is_slow_to_end(entry: str, how: str, tmp_path: Path) -> No
     assert victim - first > 15e6
     assert ("the cause" in str(failures[1].message)) == (how == "raises")
     assert failures[0].exitcode == 5
+    assert failures[1].exitcode == {"raises": 1, "leaves": 3}[how]
+    assert failures[1].evidence.hastened_by == "SIGTERM"
+    (ledger,) = [fate for fate in result.ledger.workers if fate.rank == 1]
+    assert (ledger.exitcode, ledger.ended_by, ledger.told) == (-15, "itself", "SIGTERM")
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -14,7 +14,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from procession._report import errorfile
-from procession._report.errorfile import ErrorRecord, interpret, read_error_file, summary
+from procession._report.errorfile import (
+    ErrorRecord,
+    OwnEnd,
+    interpret,
+    own_end,
+    read_error_file,
+    summary,
+)
 
 SECOND = 10**9
 NOW = 1_700_000_000
@@ -304,3 +311,36 @@ def test_the_beginning_of_an_object_is_torn(
     assume(beginning)
     path = tmp_path_factory.getbasetemp() / "torn-error.json"
     assert read_text(path, beginning).problem == "torn"
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("123 75\n", OwnEnd(123, 75)),
+        ("123 75", OwnEnd(123, 75)),
+        ("123", None),  # torn
+        ("123 0\n", None),
+        ("123 256\n", None),
+        ("-1 3\n", None),
+        ("x y\n", None),
+        ("1 2 3\n", OwnEnd(1, 2)),
+        ("9" * 5000, None),
+        ("", None),
+    ],
+)
+def test_the_word_of_who_leaves(text: str, end: OwnEnd | None, tmp_path: Path) -> None:
+    (tmp_path / "error.json.exit").write_text(text)
+    assert own_end(str(tmp_path / "error.json")) == end
+
+
+def test_the_word_of_who_raised(tmp_path: Path) -> None:
+    path = tmp_path / "error.json"
+    said = {"py_callstack": "T", "timestamp": "1", "monotonic_ns": 5, "uncaught": True}
+    path.write_text(json.dumps({"message": {"message": "E: x", "extraInfo": said}}))
+    (tmp_path / "error.json.exit").write_text("9 3\n")
+    assert own_end(str(path)) == OwnEnd(5, 1)
+    path.write_text(
+        json.dumps({"message": {"message": "E: x", "extraInfo": said | {"uncaught": 0}}})
+    )
+    assert own_end(str(path)) == OwnEnd(9, 3)
+    assert own_end(str(tmp_path / "none")) is None

@@ -203,7 +203,7 @@ environment added:
   MASTER_PORT                      <free port, another at each attempt>
   TORCHELASTIC_RESTART_COUNT       0
   TORCHELASTIC_RUN_ID              <random>
-  TORCHELASTIC_ERROR_FILE and PROCESSION_RUN_ID, which differ from run to run
+  TORCHELASTIC_ERROR_FILE, PROCESSION_RUN_ID and PROCESSION_STOP_FILE, which differ from run to run
 output:
   files    /logs/<random>_<random>/attempt_<n>/<local rank>/
            stdout and stderr of local ranks 0-1
@@ -211,6 +211,7 @@ output:
 signals:
   SIGTERM, SIGINT, SIGHUP, SIGQUIT: stop the workers, exit status 128 + number
   SIGUSR1, SIGUSR2: passed on to workers that catch them
+  SIGUSR1, SIGUSR2: the workers' PROCESSION_STOP_FILE is made
   stopping is SIGTERM and SIGCONT, then after 30 s SIGKILL, to all processes of the run
 at a failure:
   the first worker that fails stops the others

@@ -245,6 +245,12 @@ def test_the_ledger_stands_where_the_stopped_are_told() -> None:
     ]
 
 
+def test_a_signal_of_ours_that_was_quicker() -> None:
+    assert "1 (pid: 4000) cut short by procession's SIGTERM" in report(
+        raised(0, hastened_by="SIGTERM")
+    )
+
+
 def test_delimiters() -> None:
     lines = render_report(ReportView("x", (view(0),)), "*", "+-").split("\n")
     assert lines[0] == lines[-1] == "*" * WIDTH

@@ -30,6 +30,7 @@ KNOWN = FailureView(
     oom=Oom("/cg/memory.events", 0, 1, sure=True),
     shared_memory=Space(1, 2),
     core="/c",
+    hastened_by="SIGTERM",
 )
 BARE = FailureView(
     rank=0, local_rank=0, pid=78, exitcode=3, timestamp_ns=5, time="t", problem="torn"
@@ -64,6 +65,7 @@ def test_a_worker_failed() -> None:
         "oom": {"file": "/cg/memory.events", "before": 0, "now": 1, "sure": True},
         "shared_memory": {"free": 1, "size": 2},
         "core": "/c",
+        "hastened_by": "SIGTERM",
     }
     (stopped,) = written.pop("stopped")
     assert written == {
@@ -119,7 +121,7 @@ def test_what_is_not_known_is_null() -> None:
     written = report_json(ReportView("x", (BARE,)), origin="worker", exit_code=3)
     (failure,) = written["failures"]
     nulls = {key for key, value in failure.items() if value is None}
-    traces = {"oom", "shared_memory", "core"}
+    traces = {"oom", "shared_memory", "core", "hastened_by"}
     assert nulls == {"duration", "error", "error_file", "stdout", "stderr"} | traces
     assert failure["exit"] == "exit code 3"
     assert failure["error_file_problem"] == "torn"

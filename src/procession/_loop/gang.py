@@ -18,7 +18,7 @@ from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import Estate, take_over
 from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
-from procession._report.errorfile import own_end_ns
+from procession._report.errorfile import own_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +130,7 @@ class Gang:
             Exception: The first refusal; an OSError of a worker has its ``filename`` and
                 ``local_rank``. All workers that did start are gone again.
         """
-        while self._unborn and not self._refused and self._unharmed and not interrupted():
+        while self._unborn and not self._refused and self.unharmed and not interrupted():
             self._turn(math.inf)
         if self._refused:
             self.stop(signal.SIGKILL, 0)
@@ -145,7 +145,8 @@ class Gang:
         return len(self._asked_for) - len(self.workers)
 
     @property
-    def _unharmed(self) -> bool:
+    def unharmed(self) -> bool:
+        """True until a stop has begun."""
         return self.phase in (Phase.STARTING, Phase.RUNNING)
 
     # ---- waiting and stopping
@@ -162,8 +163,8 @@ class Gang:
         """
         while self.phase is not Phase.ENDED and not interrupted():
             late = time.monotonic() >= deadline
-            self._turn(deadline if self._unharmed else math.inf)
-            if late and self._unharmed:
+            self._turn(deadline if self.unharmed else math.inf)
+            if late and self.unharmed:
                 return False
         return self.phase is Phase.ENDED
 
@@ -381,7 +382,7 @@ def _call_witness() -> Witness:
 
 def _is_doomed(worker: Worker) -> bool:
     """True if ``worker`` has raised for good or is exiting: our signal decides nothing any more."""
-    if own_end_ns(worker.error_file) is not None:
+    if own_end(worker.error_file) is not None:
         return True
     stat = proc.stat(worker.pid)
     return stat is None or stat.exiting

@@ -27,16 +27,22 @@ class SignalGate:
     """Handlers for one gang's signals, from ``install`` to ``restore``."""
 
     def __init__(
-        self, raise_for: Callable[[int], BaseException], forward: Callable[[int], None]
+        self,
+        raise_for: Callable[[int], BaseException],
+        forward: Callable[[int], object],
+        spare: Callable[[int], object] = lambda _: False,
     ) -> None:
         """Store what to do with signals.
 
         Args:
             raise_for: Makes the exception for a terminating signal.
             forward: Passes a signal on to the workers; it must be quick and must not block.
+            spare: Asked before a terminating signal is taken for one; what is true says that it has
+                been dealt with otherwise.
         """
         self._raise_for = raise_for
         self._forward = forward
+        self._spare = spare
         self._traps: list[_Trap] = []
         self._depth = 0
         self._pending: list[int] = []
@@ -136,6 +142,8 @@ class SignalGate:
         return pending
 
     def _end(self, signum: int) -> None:
+        if self._spare(signum):
+            return
         if not self._depth:
             raise self._raise_for(signum)
         self._pending.append(signum)
@@ -148,9 +156,9 @@ def _in_main_thread() -> bool:
 class _Trap:
     """One signal's handler of one gate; it steps aside for whoever set a handler over it."""
 
-    def __init__(self, gate: SignalGate, signum: int, action: Callable[[int], None]) -> None:
+    def __init__(self, gate: SignalGate, signum: int, action: Callable[[int], object]) -> None:
         self.gate = gate
-        self._action: Callable[[int], None] | None = action
+        self._action: Callable[[int], object] | None = action
         self._signum = signum
         self._old = signal.signal(signum, self._handle)
 

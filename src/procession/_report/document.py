@@ -58,7 +58,8 @@ def report_json(
     (paths, or null where not captured), oom (null, or file, before, now, sure: the counter of OOM kills
     at the gang's start and at the death, and whether it is this death that was counted),
     shared_memory (of a SIGBUS: bytes free and size of /dev/shm; else null), core (where the core dump
-    is, or null).
+    is, or null), hastened_by (procession's signal that ended a worker on its way out, which has the exit
+    code that it would have had; else null).
 
     Args:
         report: What happened.
@@ -110,6 +111,7 @@ def _failure(view: FailureView) -> dict[str, Any]:
         "oom": view.oom._asdict() if view.oom else None,
         "shared_memory": view.shared_memory._asdict() if view.shared_memory else None,
         "core": view.core or None,
+        "hastened_by": view.hastened_by or None,
     }
 
 

@@ -56,6 +56,18 @@ class ErrorRecord(NamedTuple):
     uncaught: bool = False
 
 
+class OwnEnd(NamedTuple):
+    """The beginning of a worker's end, by its own word.
+
+    Attributes:
+        monotonic_ns: CLOCK_MONOTONIC ns of the worker's host, 0 where it is not told.
+        status: The exit status that it was about to end with.
+    """
+
+    monotonic_ns: int
+    status: int
+
+
 class _UnusableError(Exception):
     """The file holds no error record; the message says why."""
 
@@ -83,34 +95,25 @@ def read_error_file(path: str) -> ErrorRecord | None:
         return _unusable(f"unreadable: {getattr(error, 'strerror', None) or error}")
 
 
-def own_end_ns(path: str) -> int | None:
-    """When a worker says that its own end began, by an uncaught exception or by leaving with a status.
+def own_end(path: str) -> OwnEnd | None:
+    """What a worker says of the beginning of its own end: an uncaught exception, or a status.
 
     Args:
         path: Where its error file would be.
 
     Returns:
-        CLOCK_MONOTONIC ns of the worker's host, 0 where it says so without a time. None where it
-        says nothing of the kind.
+        What it says; None where it says nothing of the kind.
     """
-    record = read_error_file(path) if _exists(path) else None
+    record = read_error_file(path)
     if record is not None and record.uncaught:
-        return record.monotonic_ns or 0
+        return OwnEnd(record.monotonic_ns or 0, 1)
     try:
-        if not _exists(f"{path}.exit"):
-            return None
         with regular_file(f"{path}.exit") as file:
-            return _ns(file.read(0, 32).decode("ascii", "replace").strip())
+            words = file.read(0, 64).decode("ascii", "replace").split()
     except (OSError, ValueError):
         return None
-
-
-def _exists(path: str) -> bool:
-    """Ask for a file that is hardly ever there, at a tenth of the price of an open that fails.
-
-    A thousand living workers are asked while they wait for their signal.
-    """
-    return bool(path) and "\0" not in path and os.access(path, os.F_OK)
+    ns, status = (*map(_whole, words), None, None)[:2]
+    return OwnEnd(ns, status) if ns and ns > 0 and status and 0 < status < 256 else None
 
 
 def interpret(data: dict[str, Any], mtime_ns: int | None = None) -> ErrorRecord:

@@ -30,6 +30,8 @@ class Evidence(NamedTuple):
         oom: What the kernel counted of OOM kills, None where it cannot be read or was not asked.
         shared_memory: The space of /dev/shm after a death by SIGBUS.
         core: Where its core dump is.
+        hastened_by: The signal of ours that ended it on its way out, with the exit code that it would
+            have had; "" if none did.
     """
 
     core_dumped: bool = False
@@ -40,6 +42,7 @@ class Evidence(NamedTuple):
     oom: Oom | None = None
     shared_memory: Space | None = None
     core: str = ""
+    hastened_by: str = ""
 
 
 def last_lines(path: str, count: int = 20, limit: int = 16384) -> tuple[str, ...]:

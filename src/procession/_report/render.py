@@ -160,8 +160,10 @@ def _exit_words(failure: FailureView) -> str:
     # A worker that had raised and was still exiting when its peers were stopped dies of our signal.
     raised = name in {"SIGTERM", "SIGKILL"} and failure.traceback is not None
     meaning = "after it had raised" if raised else exit_meaning(failure.exitcode, failure.oom)
+    hastened = f"cut short by procession's {failure.hastened_by}" if failure.hastened_by else ""
+    core = "core dumped" if failure.core_dumped else ""
     words = ": ".join(filter(None, [name, meaning]))
-    return f"{words}, core dumped" if failure.core_dumped else words
+    return ", ".join(filter(None, [words, hastened, core]))
 
 
 def _problem(failure: FailureView) -> str:

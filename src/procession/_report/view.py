@@ -34,6 +34,7 @@ class FailureView(NamedTuple):
         oom: What the kernel counted of OOM kills, None where that is not known.
         shared_memory: The space of /dev/shm after a death by SIGBUS.
         core: Where its core dump is.
+        hastened_by: The signal of ours that ended it on its way out, "" if none did.
     """
 
     rank: int
@@ -56,6 +57,7 @@ class FailureView(NamedTuple):
     oom: Oom | None = None
     shared_memory: Space | None = None
     core: str = ""
+    hastened_by: str = ""
 
 
 class ReportView(NamedTuple):

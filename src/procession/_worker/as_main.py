@@ -42,7 +42,7 @@ def run(main: "dict[str, Any]") -> None:
         function(*arguments)
     except SystemExit as stop:
         if stop.code and os.getpid() == process:
-            note_exit(time.monotonic_ns())
+            note_exit(stop.code, time.monotonic_ns())
         raise
     except BaseException as error:
         caught = time.monotonic_ns()  # before all else: a peer that fails of it is only µs behind
@@ -82,12 +82,13 @@ def hold_signals() -> "Callable[[], None]":
     return let_go
 
 
-def note_exit(now: int) -> None:
-    """Leave word that this process is leaving with a status of its own, and since when.
+def note_exit(code: object, now: int) -> None:
+    """Leave word that this process is leaving with a status of its own, with which, and since when.
 
     Exit functions, threads and a collective's teardown may hold it for longer than its victims live.
 
     Args:
+        code: SystemExit's, which is not false.
         now: CLOCK_MONOTONIC ns.
     """
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
@@ -96,7 +97,7 @@ def note_exit(now: int) -> None:
     let_go = hold_signals()
     try:
         fd = os.open(f"{error_file}.exit", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.write(fd, b"%d\n" % now)
+        os.write(fd, b"%d %d\n" % (now, code & 0xFF if isinstance(code, int) else 1))
         os.close(fd)
     except OSError:  # the directory is gone, the disk is full: the status says the rest
         pass

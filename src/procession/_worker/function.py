@@ -88,7 +88,7 @@ def guarded(answer: Reply, prepare: Callable[[], Call]) -> None:
         _carry_out(answer, prepare)
     except SystemExit as stop:
         if stop.code:
-            note_exit(time.monotonic_ns())
+            note_exit(stop.code, time.monotonic_ns())
             raise
         # Status 0 is success, but only of a function that was called and whose value is not lost.
         if answer.stage != reply.CALLED:

@@ -20,6 +20,7 @@ from procession.cli.runid import random_id
 from procession.cli.say import say, whisper, write
 from procession.cli.specs import make_specs
 from procession.cli.starting import start_error
+from procession.cli.stopping import RunStopFile, leaving_line
 from procession.errors import GuardianLostError
 from procession.multiprocessing import Supervision, start_processes
 from procession.multiprocessing.errors import ChildFailedError
@@ -45,16 +46,18 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
         SignalException: A signal ended the run.
         ProcessionError: The run could not be started or carried on.
     """
-    gate = SignalGate(_signal_exception, lambda _: None)
+    stop_file = RunStopFile(plan.asking, plan.signals)
+    gate = SignalGate(_signal_exception, stop_file.hear, stop_file.hear)
     with ExitStack() as stack:
         stack.callback(gate.restore)
-        gate.install(_numbers(plan.signals), _numbers(plan.forwarded))
+        gate.install(_numbers(plan.signals), _numbers((*plan.forwarded, *plan.asking)))
         mark = guardian.run_id if guardian else random_id()
-        directory = RunDirectory(plan.logs.directory, mark, plan.about())
+        directory = stop_file.directory = RunDirectory(plan.logs.directory, mark, plan.about())
         stack.callback(directory.close)
+        stack.callback(stop_file.leave)
         if plan.logs.limit is not None:
             directory.require_holes()
-        _Run(plan, gate, directory, mark, guardian).go()
+        _Run(plan, gate, directory, stop_file, mark, guardian).go()
 
 
 class _Run:
@@ -65,6 +68,7 @@ class _Run:
         plan: Plan,
         gate: SignalGate,
         directory: RunDirectory,
+        stop_file: RunStopFile,
         mark: str,
         guardian: KeptGuardian | None,
     ) -> None:
@@ -73,6 +77,7 @@ class _Run:
         self._exclusive = guardian is not None  # the command's own process
         self._gate = gate
         self._directory = directory
+        self._stop_file = stop_file
         self._mark = mark  # unlike the run's name, nobody else's
         self._run_id = plan.run_id or mark
         self._record = Record(plan.title, self._run_id)
@@ -96,8 +101,11 @@ class _Run:
             if not result.is_failed():
                 _say_all(remains_lines(result.ledger))
                 return
+            leaving = leaving_line(result) if self._stop_file.exists() else None
             if number < last:
-                say(restart_line(result, number + 2, last + 1))
+                say(leaving or restart_line(result, number + 2, last + 1))
+            if leaving:
+                break
         raise ChildFailedError(self._plan.title, result.failures, result.stopped, result.ledger)
 
     def _attempt(self, number: int) -> RunProcsResult:
@@ -140,6 +148,7 @@ class _Run:
         except OSError as error:
             raise start_error(error, plan.command) from error
         if number == 0:
+            self._stop_file.settle()
             self._announce()
         return context
 
@@ -148,6 +157,7 @@ class _Run:
             shutdown_timeout=self._plan.grace,
             signals_to_handle=self._plan.signals,
             forward_signals=self._plan.forwarded,
+            stop_file=self._stop_file,
             run_id=self._mark,
             exclusive=self._exclusive,
             guardian=self._guardian,
@@ -166,7 +176,9 @@ class _Run:
         if not self._record.attempts:
             self._directory.discard()
             return
-        self._directory.write_report(self._record.document(error, time.time_ns()))
+        document = self._record.document(error, time.time_ns())
+        asked = self._stop_file.path if self._stop_file.exists() else None
+        self._directory.write_report({**document, "stop_file": asked})
         if self._plan.logs.keep_runs is not None and self._directory.path is not None:
             prune(os.path.dirname(self._directory.path), self._plan.logs.keep_runs)
 

@@ -85,7 +85,8 @@ def _environment(plan: Plan) -> list[str]:
     names = list(envs[0])
     width = max(map(len, names))
     lines = [f"{name:<{width}}  {_values([env[name] for env in envs.values()])}" for name in names]
-    return [*lines, "TORCHELASTIC_ERROR_FILE and PROCESSION_RUN_ID, which differ from run to run"]
+    own = "TORCHELASTIC_ERROR_FILE, PROCESSION_RUN_ID and PROCESSION_STOP_FILE"
+    return [*lines, f"{own}, which differ from run to run"]
 
 
 def _values(values: list[str]) -> str:
@@ -132,6 +133,8 @@ def _signals(plan: Plan) -> list[str]:
         lines.append(f"{', '.join(plan.signals)}: stop the workers, exit status 128 + number")
     if plan.forwarded:
         lines.append(f"{', '.join(plan.forwarded)}: passed on to workers that catch them")
+    if plan.asking:
+        lines.append(f"{', '.join(plan.asking)}: the workers' PROCESSION_STOP_FILE is made")
     lines.append(f"stopping is SIGTERM and SIGCONT, then {_grace(plan.grace)}")
     if plan.isolate:
         lines.append("the workers' PID namespace ends with their guardian, at the kernel's hand")

@@ -268,6 +268,16 @@ def _stop(parser: ArgumentParser) -> None:
     )
     _option(
         group,
+        "--stop-file-on",
+        type=str,
+        default=None,
+        metavar="SIGNALS",
+        help="signals to the launcher that make the file $PROCESSION_STOP_FILE of the workers, and "
+        "are passed on to those that catch them; one that ends the run does so only when it comes "
+        "again (procession's own; default: those of --forward-signals)",
+    )
+    _option(
+        group,
         "--monitor-interval",
         type=float,
         default=0.1,

@@ -61,6 +61,7 @@ class Plan(NamedTuple):
         signals: Signals to the launcher that end the run.
         forwarded: Signals to the launcher that are passed on to workers.
         isolate: ``pidns`` for a PID namespace of the workers' own, else empty.
+        asking: Signals to the launcher that make the stop file.
         master_port: MASTER_PORT, None for a free one at each attempt.
         run_id: TORCHELASTIC_RUN_ID, None for a random one.
         max_restarts: How often the gang may be started again.
@@ -78,6 +79,7 @@ class Plan(NamedTuple):
     signals: tuple[str, ...]
     forwarded: tuple[str, ...]
     isolate: str
+    asking: tuple[str, ...]
     master_port: int | None
     run_id: str | None
     max_restarts: int
@@ -126,6 +128,8 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
     settings.check_handlers(args)
     signals = settings.signal_names(args.signals_to_handle, "--signals-to-handle")
     forwarded = settings.signal_names(args.forward_signals, "--forward-signals")
+    forwarded = tuple(name for name in forwarded if name not in signals)
+    asking = settings.signal_names(args.stop_file_on, "--stop-file-on", forwarded)
     host, port = _address(args)
     gang = Gang(
         workers=settings.at_least(1, workers, "--nproc-per-node"),
@@ -146,7 +150,8 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         logs=_logs(args, environ),
         grace=settings.grace(args.shutdown_timeout, environ),
         signals=signals,
-        forwarded=tuple(name for name in forwarded if name not in signals),
+        forwarded=forwarded,
+        asking=asking,
         isolate="" if args.isolate == "none" else args.isolate,
         master_port=port,
         run_id=_run_id(args),

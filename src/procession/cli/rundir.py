@@ -102,6 +102,12 @@ class RunDirectory:
             self._lock = _hold(path)
             self.write_report(running_document(os.getpid(), self._mark, time.time_ns()))
 
+    def beside(self, name: str) -> str:
+        """The path of a file of this run's; among temporary files where the run has no directory."""
+        if self.path is not None:
+            return os.path.join(self.path, name)
+        return os.path.join(os.environ.get("TMPDIR") or "/tmp", f"procession-{self._mark}-{name}")
+
     def link_latest(self) -> None:
         """Let ``latest`` beside the run's directory lead to it."""
         if self.path is None:

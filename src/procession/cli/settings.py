@@ -170,12 +170,19 @@ def ranks_shown(text: str) -> set[int] | None:
     return {int(part) for part in parts}
 
 
-def signal_names(text: str, option: str) -> tuple[str, ...]:
+def signal_names(text: str | None, option: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The signals of a comma-separated list, by their names.
+
+    Args:
+        text: The list; None for the default.
+        option: For messages.
+        default: The default.
 
     Raises:
         UsageError: One is unknown, or no process can handle it.
     """
+    if text is None:
+        return default
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         _check_signal(name, f"{option} {text}")

@@ -85,7 +85,7 @@ class PContext(abc.ABC):
         self._inherited_env: dict[str, str] = {}  # the caller's, as it is at `start()`
         self._gang: Gang | None = None
         self._result: RunProcsResult | None = None
-        self._gate = SignalGate(_signal_exception, _weakly(self._forward))
+        self._gate = SignalGate(_signal_exception, _weakly(self._forward), _weakly(self._ask))
         self._held_things = ExitStack()
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         tee_stdouts = _readable(destination.tee_stdouts)
@@ -186,7 +186,10 @@ class PContext(abc.ABC):
     def worker_env(self, rank: int) -> dict[str, str]:
         """Return the whole environment of the worker of ``rank``."""
         added = {name: str(value) for name, value in self.envs[rank].items()}
-        return {**self._inherited_env, **added, "PROCESSION_RUN_ID": self._run_id}
+        ours = {"PROCESSION_RUN_ID": self._run_id}
+        if self._supervision.stop_file is not None:
+            ours["PROCESSION_STOP_FILE"] = self._supervision.stop_file.path
+        return {**self._inherited_env, **added, **ours}
 
     def _common_env(self) -> dict[str, str]:
         """Return what the environments of all workers agree on."""
@@ -198,8 +201,9 @@ class PContext(abc.ABC):
         signals = self._supervision
         self._held_things.callback(self._gate.restore)
         try:
+            asking = signals.stop_file.signals if signals.stop_file else ()
             self._gate.install(
-                _numbers(signals.signals_to_handle), _numbers(signals.forward_signals)
+                _numbers(signals.signals_to_handle), _numbers((*signals.forward_signals, *asking))
             )
             self._start_gang()
             self._keep_books()
@@ -306,10 +310,23 @@ class PContext(abc.ABC):
     def _take_hurry(self) -> bool:
         return bool(self._gate.take_pending())
 
+    def _ask(self, signum: int) -> bool:
+        """Let a terminating signal ask first, where a stop file says so and no stop has begun."""
+        stop_file, gang = self._supervision.stop_file, self._gang
+        if stop_file is None or gang is None or not gang.unharmed:
+            return False
+        asks = stop_file.hear(signum)
+        if asks:
+            gang.forward(signum)
+        return asks
+
     def _forward(self, signum: int) -> None:
+        name, stop_file = signal.Signals(signum).name, self._supervision.stop_file
+        asks = stop_file is not None and name in stop_file.signals
+        if stop_file is not None:
+            stop_file.hear(signum)  # first: who is told by the signal may look at once
         deaf = self._gang.forward(signum) if self._gang is not None else []
-        if deaf:
-            name = signal.Signals(signum).name
+        if deaf and not asks:
             logger.warning(
                 "%s was not passed on to local ranks %s: they do not catch it", name, deaf
             )
@@ -337,14 +354,13 @@ class PContext(abc.ABC):
         return file
 
 
-def _weakly(method: Callable[[int], None]) -> Callable[[int], None]:
+def _weakly(method: Callable[[int], object]) -> Callable[[int], object]:
     """Call ``method`` while its object lives: a circle would keep that, with all results, until a collection."""
     reference = WeakMethod(method)
 
-    def call(number: int) -> None:
+    def call(number: int) -> object:
         living = reference()
-        if living is not None:
-            living(number)
+        return living(number) if living is not None else None
 
     return call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from procession._report.errorfile import own_end_ns
+from procession._report.errorfile import own_end
 from procession._report.evidence import Evidence, final_lines
 from procession._report.ledger import Ledger, Life, Remnant, Stuck, fates, owner
 from procession._report.rootcause import Death, failure_time_ns, judge
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from procession._guardian.sweep import Left
     from procession._loop.gang import Gang
     from procession._loop.worker import Worker
+    from procession._report.errorfile import OwnEnd
 
 __all__ = ["Failures", "add_words", "explain", "failed_after_all"]
 
@@ -31,13 +32,21 @@ def explain(
     """Return ``(failures, stopped, ledger)`` of a gang that has ended, failures in order of time."""
     verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
 
+    def moment(death: Death) -> int:
+        return gang.since_boot_ns + failure_time_ns(death)
+
     def failure(death: Death) -> ProcessFailure:
         worker = gang.workers[death.local_rank]
-        moment = gang.since_boot_ns + failure_time_ns(death)
-        return _failure(worker, moment, _evidence(worker, stdouts, stderrs))
+        return _failure(worker, moment(death), _evidence(worker, stdouts, stderrs))
+
+    def own_failure(death: Death) -> ProcessFailure:
+        worker = gang.workers[death.local_rank]
+        status, hastened = _hastened(worker, gang.signum)
+        evidence = _evidence(worker, stdouts, stderrs)._replace(hastened_by=hastened)
+        return _failure(worker, moment(death), evidence, status)
 
     return (
-        {death.local_rank: failure(death) for death in verdict.failures},
+        {death.local_rank: own_failure(death) for death in verdict.failures},
         {death.local_rank: failure(death) for death in verdict.stopped},
         _ledger(gang, {death.local_rank for death in verdict.stopped}),
     )
@@ -105,11 +114,13 @@ def add_words(failure: ProcessFailure, text: str) -> None:
         failure.error_file_data = {**failure.error_file_data, "message": text}
 
 
-def _failure(worker: Worker, timestamp_ns: int, evidence: Evidence) -> ProcessFailure:
+def _failure(
+    worker: Worker, timestamp_ns: int, evidence: Evidence, exitcode: int | None = None
+) -> ProcessFailure:
     return ProcessFailure(
         local_rank=worker.rank,
         pid=worker.pid,
-        exitcode=worker.exitcode or 0,
+        exitcode=(worker.exitcode or 0) if exitcode is None else exitcode,
         error_file=worker.error_file,
         timestamp_ns=timestamp_ns,
         evidence=evidence,
@@ -133,10 +144,29 @@ def _deaths(workers: Iterable[Worker]) -> list[Death]:
     ]
 
 
+def _own_end(worker: Worker) -> OwnEnd | None:
+    """What the worker says of the beginning of its end, if it says so of this attempt."""
+    end = own_end(worker.error_file) if worker.exitcode else None
+    in_time = end is not None and worker.started_ns <= end.monotonic_ns <= worker.died_ns
+    return end if in_time else None
+
+
 def _raised_ns(worker: Worker) -> int | None:
-    """When the worker says that its end began, if it says so of this attempt."""
-    ns = own_end_ns(worker.error_file) if worker.exitcode else None
-    return ns if ns is not None and worker.started_ns <= ns <= worker.died_ns else None
+    end = _own_end(worker)
+    return None if end is None else end.monotonic_ns
+
+
+def _hastened(worker: Worker, signum: int) -> tuple[int, str]:
+    """The exit status of a worker that failed, and the signal of ours that cut its end short, or "".
+
+    Python ends with the status that it says, unless it is held up on the way, and our signal is
+    quicker: which of the two it was would be chance.
+    """
+    end, code = _own_end(worker), worker.exitcode or 0
+    told = 0 < worker.signalled_ns < worker.died_ns
+    if end is None or not told or code not in {-signum, -SIGKILL}:
+        return code, ""
+    return end.status, signal_name(-code) or f"signal {-code}"
 
 
 def _evidence(worker: Worker, stdouts: Mapping[int, str], stderrs: Mapping[int, str]) -> Evidence:

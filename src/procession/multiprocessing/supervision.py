@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from procession._guardian.kept import KeptGuardian
     from procession.multiprocessing.context import PContext
     from procession.multiprocessing.fork_server import ForkServer
+    from procession.multiprocessing.stop_file import StopFile
 
 __all__ = ["LogBooks", "SignalException", "Supervision"]
 
@@ -61,6 +62,8 @@ class Supervision:
         signals_to_handle: Signals to the launcher that raise ``SignalException``; one that is
             ignored when the gang starts stays ignored.
         forward_signals: Signals that are passed on to the workers that catch them, and end nothing.
+        stop_file: How workers are asked to end without a signal to them; ``PROCESSION_STOP_FILE`` of
+            every worker. Without one the variable is the caller's own, if it has it.
         run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty.
         exclusive: This process starts nothing but the gang, so that whatever becomes its child is
             the gang's. The command sets it; a library user's process may have children of its own.
@@ -80,6 +83,7 @@ class Supervision:
     shutdown_timeout: float = 30.0
     signals_to_handle: tuple[str, ...] = tuple(_TERMINATING.split(","))
     forward_signals: tuple[str, ...] = ()
+    stop_file: StopFile | None = None
     run_id: str = ""
     exclusive: bool = False
     guardian: KeptGuardian | None = None

@@ -129,10 +129,13 @@ def test_no_restart_after_a_signal(here: Any, ready: Any) -> None:
     assert "starts" not in ended.err
 
 
+RESTARTS = ("--max-restarts", "999", "--stop-file-on", "")
+
+
 def test_signals_between_attempts(here: Any) -> None:
     """One that is to be passed on finds nobody, and does not end the launcher by its default."""
     here.file("s.py", "raise SystemExit(1)")
-    process = here.start("--max-restarts", "999", "-r", "3", "s.py", stderr=subprocess.PIPE)
+    process = here.start(*RESTARTS, "-r", "3", "s.py", stderr=subprocess.PIPE)
     for attempt in range(2, 12):
         assert f"attempt {attempt} of 1000 starts" in process.stderr.readline()
         process.send_signal(signal.SIGUSR1)  # about now one gang has gone and none is there yet

@@ -103,4 +103,5 @@ def _view(rank: int, failure: ProcessFailure) -> FailureView:
         oom=evidence.oom,
         shared_memory=evidence.shared_memory,
         core=evidence.core,
+        hastened_by=evidence.hastened_by,
     )
