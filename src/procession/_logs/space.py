@@ -105,7 +105,7 @@ class SpaceWatch:
     def note(self, count: int) -> None:
         """Take note of bytes that have been written."""
         self._written += count
-        if self._written * 4 > self._free > 0:
+        if self._written * 4 > self._free:
             self._look_now(time.monotonic())
 
     def look(self, now: float) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession.cli.mounts import network_file_system
 from procession.cli.record import running_document
+from procession.cli.report_file import ReportFile
 from procession.cli.say import say
 from procession.errors import UsageError
 from procession.multiprocessing.logs_specs import LogsSpecs
@@ -64,6 +65,7 @@ class RunDirectory:
         self.path: str | None = None
         self._mark = mark
         self._lock: int | None = None
+        self._report: ReportFile | None = None
         self._made: list[str] = []
         self._about = dict(about or {})
         self.base = self._default() if asked is None else self._asked(asked)
@@ -126,17 +128,9 @@ class RunDirectory:
         """Put ``report.json`` into the run's directory, whole or not at all."""
         if self.path is None:
             return
-        document = {**document, **self._about}
-        path = os.path.join(self.path, REPORT)
-        fresh = f"{path}.{os.getpid()}"
-        try:
-            with open(fresh, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1)
-                file.write("\n")
-            os.replace(fresh, path)
-        except OSError as error:
-            _remove(fresh)
-            say(f"{path} could not be written: {error.strerror}")
+        if self._report is None:
+            self._report = ReportFile(os.path.join(self.path, REPORT))
+        self._report.write({**document, **self._about})
 
     def discard(self) -> None:
         """Remove all that was made, after a start that failed."""
@@ -150,6 +144,8 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let go of the run's directory."""
+        if self._report is not None:
+            self._report.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
