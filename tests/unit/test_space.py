@@ -52,11 +52,10 @@ class Disk:
     """A file system whose state the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.free, self.looks = 50 * 2**20, 0
+        self.free, self.looks, self.now = 50 * 2**20, 0, 0.0
         self.said: list[str] = []
         monkeypatch.setattr(space_module, "measure", self.measure)
-        monkeypatch.setattr(space_module.time, "monotonic", lambda: self.now)
-        self.now = 0.0
+        monkeypatch.setattr("procession._logs.space.time.monotonic", lambda: self.now)
         self.watch = SpaceWatch("/logs", self.said.append)
 
     def measure(self, _directory: str) -> Space:
