@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procession.cli import rundir
+from procession.cli.report_file import ReportFile
 from procession.cli.rundir import RunDirectory, prune, run_directory, surplus
 from procession.errors import UsageError
 from procession.multiprocessing.logs_dest import LogsDest
@@ -29,6 +30,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
 def claimed(directory: RunDirectory, run_id: str = "id") -> Path:
     """Make a run's directory as an attempt does."""
     specs = directory.watch(DefaultLogsSpecs(directory.base, tee=Std.ALL))
@@ -42,7 +47,7 @@ def test_the_default(here: Path) -> None:
     run = claimed(directory)
     assert run.parent == here / "procession-runs"
     assert run.name.startswith("id_")
-    assert sorted(path.name for path in run.iterdir()) == ["attempt_0", "report.json"]
+    assert names_in(run) == [".report.json.room", "attempt_0", "report.json"]
     report = json.loads((run / "report.json").read_text())
     assert report.pop("started_ns") <= time.time_ns()
     assert report == {"state": "running", "pid": os.getpid(), "procession_run_id": "4f2a"}
@@ -197,8 +202,9 @@ def test_the_report_is_there_whole_or_not_at_all(
     run = claimed(directory)
     directory.write_report({"all": ["of it"]})
     assert json.loads((run / "report.json").read_text()) == {"all": ["of it"]}
-    assert sorted(path.name for path in run.iterdir()) == ["attempt_0", "report.json"]
+    assert names_in(run) == [".report.json.room", "attempt_0", "report.json"]
     (run / "report.json").unlink()
+    (run / ".report.json.room").unlink()
     (run / "attempt_0" / "0").rmdir()
     (run / "attempt_0").rmdir()
     run.rmdir()
@@ -208,6 +214,24 @@ def test_the_report_is_there_whole_or_not_at_all(
     )
     directory.close()
     assert here.exists()
+
+
+def test_the_room_for_the_report_is_given_back(here: Path) -> None:
+    directory = RunDirectory(None)
+    run = claimed(directory)
+    assert (run / ".report.json.room").stat().st_blocks * 512 >= 64 * 1024
+    directory.close()
+    assert names_in(run) == ["attempt_0", "report.json"]
+
+
+def test_a_report_that_is_too_long_for_its_room_is_cut(tmp_path: Path) -> None:
+    report = ReportFile(str(tmp_path / "report.json"))
+    (tmp_path / f"report.json.{os.getpid()}").mkdir()  # in the way of the ordinary write
+    long = {"state": "ended", "failures": [{"message": "x" * 9000 + "end"}] * 20}
+    report.write(long)
+    read = json.loads((tmp_path / "report.json").read_text())
+    assert read["failures"] == [{"message": "[...] " + "x" * 397 + "end"}] * 8
+    report.close()
 
 
 @pytest.mark.parametrize(
