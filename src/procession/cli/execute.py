@@ -163,6 +163,7 @@ class _Run:
             guardian=self._guardian,
             isolate=self._plan.isolate,
             preload=self._plan.preload,
+            pipes=self._plan.logs.pipes,
             books=LogBooks(self._plan.logs.limit, partial(say, patience=0)),
         )
 

@@ -21,6 +21,11 @@ _STREAMS = {
     Std.ALL: "stdout and stderr",
 }
 
+_PIPED = {
+    "block": "the worker waits where the disk takes nothing",
+    "drop": "the oldest lines are dropped where the disk takes nothing",
+}
+
 
 def explain(plan: Plan, directory: str) -> str:
     """Say what would be started and how it would end.
@@ -110,9 +115,20 @@ def _output(plan: Plan, directory: str) -> list[str]:
     tree = f"{plan.run_id or '<random>'}_<random>/attempt_<n>/<local rank>"
     return [
         f"files    {os.path.join(directory, tree)}/",
-        *(f"         {line}" for line in _by_streams(kept)),
+        *(f"         {line}" for line in (*_by_streams(kept), *_care(plan))),
         *(f"console  {line}" for line in _by_streams(shown)),
     ]
+
+
+def _care(plan: Plan) -> Iterator[str]:
+    """What is done with the files beyond writing them."""
+    limit = plan.logs.limit
+    if limit is not None:
+        yield f"of each stream the newest {limit} bytes stay on the disk"
+    for policy, text in _PIPED.items():
+        ranks = [rank for rank, wished in plan.logs.pipes.items() if wished == policy]
+        if ranks:
+            yield f"through a pipe for {_local(ranks)}: {text}"
 
 
 def _on_console(redirects: Std, tee: Std) -> Std:

@@ -184,6 +184,16 @@ def _log_directory(group: _ArgumentGroup) -> None:
         help="bytes of each stream that may stay on the disk, such as 500M or 2G: the oldest are "
         "released (procession's own; default: all stay)",
     )
+    _option(
+        group,
+        "--capture",
+        type=str,
+        default="file",
+        metavar="HOW",
+        help="how captured output gets to its file: file (the worker writes it), pipe (a process of "
+        "ours does, and the worker waits for it), pipe-drop (the oldest lines are dropped instead), "
+        "or by local rank as in 0-3:pipe (procession's own; default: file)",
+    )
 
 
 def _streams(group: _ArgumentGroup) -> None:

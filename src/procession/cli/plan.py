@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession.cli import settings
 from procession.cli.actions import Default
+from procession.cli.captures import pipes
 from procession.cli.command import LOCAL_RANK
 from procession.cli.environment import Gang, rank_environment
 from procession.cli.preload import preloaded, start_method
@@ -29,6 +30,7 @@ class Logs(NamedTuple):
         specs: Entry point of the class that makes the places; None for the default.
         keep_runs: How many finished runs are left at the end, None for all.
         limit: Bytes of each stream that may stay on the disk, None for all.
+        pipes: Local ranks whose output goes through a pipe, with ``block`` or ``drop``.
         stdout_filters: Words whose lines are copied to ``filtered_stdout.log``.
         stderr_filters: The same of stderr.
     """
@@ -40,6 +42,7 @@ class Logs(NamedTuple):
     specs: str | None
     keep_runs: int | None
     limit: int | None
+    pipes: dict[int, str]
     stdout_filters: list[str]
     stderr_filters: list[str]
 
@@ -147,7 +150,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         preload=preloaded(args, command),
         environments=tuple(rank_environment(gang, rank, environ) for rank in range(workers)),
         prefixes=_prefixes(environ, args.role, workers),
-        logs=_logs(args, environ),
+        logs=_logs(args, environ, workers),
         grace=settings.grace(args.shutdown_timeout, environ),
         signals=signals,
         forwarded=forwarded,
@@ -189,7 +192,7 @@ def _prefixes(environ: Mapping[str, str], role: str, workers: int) -> dict[int, 
     }
 
 
-def _logs(args: Namespace, environ: Mapping[str, str]) -> Logs:
+def _logs(args: Namespace, environ: Mapping[str, str], workers: int) -> Logs:
     redirects, tee = settings.streams(args)
     if args.keep_runs is not None:
         settings.at_least(1, args.keep_runs, "--keep-runs")
@@ -201,6 +204,7 @@ def _logs(args: Namespace, environ: Mapping[str, str]) -> Logs:
         specs=args.logs_specs,
         keep_runs=args.keep_runs,
         limit=settings.log_limit(args.log_limit),
+        pipes=pipes(args.capture, workers),
         stdout_filters=args.duplicate_stdout_filters,
         stderr_filters=args.duplicate_stderr_filters,
     )

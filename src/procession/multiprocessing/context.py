@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
+    from procession.multiprocessing.piping import Piping
 
 __all__ = ["PContext", "require_all_ranks"]
 
@@ -87,6 +88,7 @@ class PContext(abc.ABC):
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(_signal_exception, _weakly(self._forward), _weakly(self._ask))
         self._held_things = ExitStack()
+        self._piping: Piping | None = None
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         tee_stdouts = _readable(destination.tee_stdouts)
         tee_stderrs = _readable(destination.tee_stderrs)
@@ -208,6 +210,8 @@ class PContext(abc.ABC):
             self._start_gang()
             self._keep_books()
             self._show_output()
+            if self._piping is not None:  # before the views are: they show what it has written
+                self._held_things.callback(self._piping.finish)
         except BaseException:
             self._release()
             raise
@@ -216,7 +220,7 @@ class PContext(abc.ABC):
         flush_own()
         self._inherited_env = dict(os.environ)
         with ExitStack() as for_the_start:
-            streams = open_streams(self.stdouts, self.stderrs, for_the_start)
+            streams = self._piped(open_streams(self.stdouts, self.stderrs, for_the_start))
             LEASE.take()
             self._held_things.callback(LEASE.give_back)
             gang = self._gang = self._make_gang()
@@ -225,6 +229,19 @@ class PContext(abc.ABC):
             for rank in range(self.nprocs):
                 self._start_worker(gang, rank, streams[rank])
             gang.started(self._interrupted)
+            if self._piping is not None:
+                self._piping.started(gang)
+
+    def _piped(self, streams: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """Have the output of those ranks go through pipes for which that is wished."""
+        if not self._supervision.pipes:
+            return streams
+        from procession.multiprocessing.piping import Piping
+
+        paths = {rank: (self.stdouts[rank], self.stderrs[rank]) for rank in streams}
+        self._piping = Piping(self._supervision.pipes, paths, streams)
+        self._held_things.callback(self._piping.finish)
+        return self._piping.streams
 
     def _make_gang(self) -> Gang:
         guardian = self._borrow_guardian()

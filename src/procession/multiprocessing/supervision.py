@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from procession._guardian.kept import KeptGuardian
     from procession.multiprocessing.context import PContext
@@ -75,6 +75,9 @@ class Supervision:
         fork_server: One that has imported its modules for this gang and others; its run id is the
             gang's.
         books: What is kept beside the log files; None for nothing.
+        pipes: Local ranks whose captured output goes through a pipe to its file, for a file system
+            that may stall or fill: ``block`` has the worker wait then, ``drop`` drops the oldest lines
+            that wait. docs/logs.md says what dies with what.
         isolate: ``pidns`` puts the gang into a PID namespace of its own, which ends with its
             guardian at the kernel's hand, whoever else is killed; needs root or user namespaces.
             docs/isolation.md says what is different for the workers.
@@ -90,6 +93,7 @@ class Supervision:
     preload: tuple[str, ...] = ()
     fork_server: ForkServer | None = None
     books: LogBooks | None = None
+    pipes: Mapping[int, str] = field(default_factory=dict)
     isolate: str = ""
 
     def __post_init__(self) -> None:
