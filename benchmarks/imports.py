@@ -13,14 +13,15 @@ MODULES = {
     OURS: "procession.multiprocessing",
     "torch": "torch.distributed.elastic.multiprocessing",
 }
+# All names, since ours are loaded with their first use.
 SECONDS = """
 import time
 begin = time.perf_counter()
-import {module}
+from {module} import *
 print(time.perf_counter() - begin)
 """
 MEGABYTES = """
-import {module}
+from {module} import *
 for line in open("/proc/self/status"):
     if line.startswith("VmRSS:"):
         print(int(line.split()[1]) / 1000)

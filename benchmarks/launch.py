@@ -26,11 +26,16 @@ TELL_AND_SLEEP = os.path.join(os.path.dirname(__file__), "tell_and_sleep.sh")
 
 def command(peer: str, *worker: str) -> list[str]:
     """The peer's command line for ``WORKERS`` copies of ``worker``, from this environment."""
-    name, *rest = COMMANDS[peer]
+    return [*beside_python(COMMANDS[peer]), f"--nproc-per-node={WORKERS}", "--no-python", *worker]
+
+
+def beside_python(command: list[str]) -> list[str]:
+    """The command with the path of its program, which is this environment's."""
+    name, *rest = command
     found = shutil.which(name, path=os.path.dirname(sys.executable))
     if found is None:
         sys.exit(f"{name} is not beside {sys.executable}; make bench makes an environment with it")
-    return [found, *rest, f"--nproc-per-node={WORKERS}", "--no-python", *worker]
+    return [found, *rest]
 
 
 def seconds_of_a_run(peer: str) -> float:

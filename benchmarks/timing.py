@@ -25,6 +25,7 @@ class Benchmark:
         missing: Peers that are not installed here, with what installs them.
         greater: The greater sample is the better one; else the smaller is.
         rounds: The most samples of each peer, where one takes long.
+        warm_up: Whether a first round is not counted.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Benchmark:
     missing: dict[str, str] = field(default_factory=dict)
     greater: bool = False
     rounds: int = 99
+    warm_up: bool = True
 
     def wants(self, peer: str) -> float:
         """How many times better than a peer we are to be."""
@@ -71,12 +73,12 @@ class Outcome:
 
 
 def measure(benchmark: Benchmark, rounds: int) -> Outcome:
-    """Take one sample of each peer in turn, ``rounds`` times, after a round that is not counted.
+    """Take one sample of each peer in turn, ``rounds`` times, mostly after one that is not counted.
 
     In turn, so that what else the machine does falls on all of them alike.
     """
     samples: dict[str, list[float]] = {peer: [] for peer in benchmark.peers}
-    for counted in [False, *[True] * min(rounds, benchmark.rounds)]:
+    for counted in [*[False] * benchmark.warm_up, *[True] * min(rounds, benchmark.rounds)]:
         for peer, sample in benchmark.peers.items():
             value = sample()
             if counted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,7 +321,7 @@ def test_what_cannot_be_is_refused(
 
 
 AT_IMPORT = """
-    import atexit, logging, multiprocessing, threading
+    import atexit, logging, multiprocessing, tempfile, threading
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
     LOG = logging.getLogger("ours")
@@ -329,6 +330,7 @@ AT_IMPORT = """
     TURNS = multiprocessing.get_context("fork").Lock()
     THREADS = ThreadPoolExecutor(2)
     atexit.register(print, "at exit")
+    PLACE = tempfile.TemporaryDirectory(prefix="pre_made")
 """
 
 
@@ -338,7 +340,10 @@ def test_what_an_import_has_made_works_in_every_worker(
     add_module("pre_made", AT_IMPORT)
     args = dict.fromkeys(range(2), ())
     result = run(tmp_path, warm.use_what_was_made, args, preload=("pre_made",))
-    assert result.return_values == dict.fromkeys(range(2), ([1, 4], [1, 4]))
+    squares = [1, 4]
+    places = {place for _, _, place in result.return_values.values()}
+    assert result.return_values == dict.fromkeys(range(2), (squares, squares, *places))
+    shutil.rmtree(places.pop())  # no worker has, though each has ended
     for rank in range(2):
         assert Path(result.stderrs[rank]).read_text() == f"logged by {rank}\n"
         assert Path(result.stdouts[rank]).read_text() == "at exit\n"

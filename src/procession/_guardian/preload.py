@@ -60,6 +60,7 @@ def preload(
         import_main()
     brought.update({key: (MAIN, what) for key, what in take_stock().items() - before.items()})
     _flush()
+    _keep_finalizers()
     gc.collect()
     gc.freeze()  # the collectors of workers do not write to what all of them share
     return {"seconds": seconds, "unsafe": _left_after_a_fork(brought)}
@@ -91,6 +92,16 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
+
+
+def _keep_finalizers() -> None:
+    """Have no worker end, at its exit, what an import has made for all of them: a temporary directory.
+
+    torch's finalizers alone would also write to some 7 000 pages that the workers share.
+    """
+    weakref = sys.modules.get("weakref")
+    for finalizer in list(weakref.finalize._registry) if weakref is not None else ():
+        finalizer.atexit = False
 
 
 def _in_words(error: BaseException) -> str:

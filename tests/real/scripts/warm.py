@@ -55,7 +55,7 @@ def use_what_was_made() -> tuple[Any, ...]:
     made.LOG.warning("logged by %s", os.environ["LOCAL_RANK"])
     with made.LOCK, made.TURNS, made.ProcessPoolExecutor(2) as processes:
         squares = list(processes.map(square, [1, 2]))
-    return squares, list(made.THREADS.map(square, [1, 2]))
+    return squares, list(made.THREADS.map(square, [1, 2])), made.PLACE.name
 
 
 def draw() -> tuple[float, str]:

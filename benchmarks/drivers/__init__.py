@@ -1,0 +1,1 @@
+"""Programs that the benchmarks start: what a user would write, for each peer."""

@@ -1,0 +1,5 @@
+"""A function that does nothing."""
+
+
+def work():
+    pass
