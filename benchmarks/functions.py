@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from benchmarks.launch import COMMANDS, beside_python
-from benchmarks.processes import rss, tree
+from benchmarks.processes import pss, tree
 from benchmarks.timing import OURS, Benchmark
 
 DRIVERS = os.path.join(os.path.dirname(__file__), "drivers")
@@ -73,22 +72,16 @@ def restart(peer: str, *options: str) -> float:
 
 
 def memory_while_running(peer: str) -> float:
-    """MB of all processes but the workers while four torch functions run: launcher, guardian, server."""
+    """MB of all processes while four torch functions run: launcher, guardian, server and workers."""
     argv = [sys.executable, os.path.join(DRIVERS, "sleepers.py"), peer]
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        workers = set(map(int, process.stdout.readline().split()))
-        total = sum(map(rss, tree(process.pid) - workers))
+        process.stdout.readline()
+        total = sum(map(pss, tree(process.pid)))
         process.communicate("\n")
     return total
-
-
-def more_files() -> None:
-    """Let a thousand workers' log files be open at once, as far as the host allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def no_ops(method: str, times_better: float) -> Benchmark:
@@ -141,7 +134,7 @@ BENCHMARKS = [
     ),
     Benchmark(
         "functions-memory",
-        "launcher and its helpers while 4 torch functions run, memory",
+        "4 torch functions, their launcher and its helpers, memory with shared pages counted once",
         "MB",
         {peer: partial(memory_while_running, peer) for peer in (OURS, TORCH)},
         1,

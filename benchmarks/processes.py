@@ -31,5 +31,14 @@ def tree(pid: int) -> set[int]:
 
 def rss(pid: int) -> float:
     """Resident memory in MB; a page that processes share counts in each of them."""
+    return _megabytes("Rss", pid)
+
+
+def pss(pid: int) -> float:
+    """Resident memory in MB; each of n processes that share a page counts an n-th of it."""
+    return _megabytes("Pss", pid)
+
+
+def _megabytes(kind: str, pid: int) -> float:
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(kib) for kib in re.findall(r"^Rss: +(\d+) kB", rollup, re.MULTILINE)) / 1000
+    return sum(int(kib) for kib in re.findall(rf"^{kind}: +(\d+) kB", rollup, re.MULTILINE)) / 1000
