@@ -149,6 +149,18 @@ def test_one_gang_at_a_time(tmp_path: Path) -> None:
         launch(tmp_path, abs, {0: (1,)}, fork_server=server)
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_more_workers_than_one_process_may_have_files_open(tmp_path: Path, method: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -n 400; exec {sys.executable} {warm.__file__} - {tmp_path} {method}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.stdout == "100\n", done.stderr
+
+
 def test_a_server_that_was_killed_is_replaced(tmp_path: Path, imports: Path) -> None:
     with ForkServer(["pre_counts"]) as server:
         for _ in range(2):

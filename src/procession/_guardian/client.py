@@ -64,7 +64,8 @@ class Guardian:
         fds: Sequence[int],
     ) -> None:
         """Ask for one worker; answered by ``started`` or ``failed``. ``fds`` may be closed after."""
-        self.channel.send(("start", rank, tuple(programs), tuple(argv), dict(env)), fds)
+        words = (rank, tuple(programs), tuple(argv), dict(env), len(fds))
+        self.channel.send(("start", *words), fds)
         self._drain()
 
     def serve(

@@ -11,6 +11,7 @@ import marshal
 import os
 import select
 import sys
+from errno import EMFILE
 
 from procession._guardian.channel import Channel
 from procession._guardian.preload import PreloadFailure, preload
@@ -82,8 +83,12 @@ class _Forker:
         if message[0] == "preload":
             self._preload(*message[1:])
         else:
-            _, serial, rank, argv, env = message
-            self._waiting.append((serial, Order(rank, (), argv, env, fds)))
+            _, serial, rank, argv, env, count = message
+            if len(fds) < count:  # we may not have so many files open
+                self._channel.send(("forked", [(serial, -EMFILE)]))
+                close_all(fds)
+            else:
+                self._waiting.append((serial, Order(rank, (), argv, env, fds)))
 
     def _preload(self, modules: Sequence[str], settings: dict[str, Any]) -> None:
         self._settings = settings

@@ -2,7 +2,7 @@
 
 To the guardian:
 
-    ("start", rank, programs, argv, env)   fds 0, 1, 2, … of the worker travel with it
+    ("start", rank, programs, argv, env, count)   the worker's ``count`` fds travel with it
     ("sealed",)                            no further start will come
     ("reap", pids)                         the deaths of these workers have been taken note of
     ("hush", signum)                       the gang is being stopped: orphans get signum too
@@ -34,7 +34,7 @@ stop, what was killed, and what could not die, dead workers' processes all, and 
 Between guardian and fork server, in the same frames:
 
     ("preload", modules, settings)         to the server, first of all
-    ("start", serial, rank, argv, env)     to the server
+    ("start", serial, rank, argv, env, count)     to the server
     ("importing", module)
     ("ready", report)  ("unfit", report)  ("refused", report)
     ("forked", [(serial, pid or -errno), …])   with an fd whose last copy holds those workers back

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from procession._guardian.starters import Starter
 
-IMPORTING, READY, UNFIT, GONE = "importing", "ready", "unfit", "gone"
+IMPORTING, READY, UNFIT, REFUSED, GONE = "importing", "ready", "unfit", "refused", "gone"
 _TAIL = 4096  # bytes of what the imports wrote to stderr, for the report of their end
 
 
@@ -26,7 +26,8 @@ class Server:
 
     Attributes:
         pid: Its pid, 0 once it has ended.
-        state: ``UNFIT`` where its imports have left what a fork would break.
+        state: ``UNFIT`` where its imports have left what a fork would break, ``REFUSED`` where one
+            of them failed.
         importing: The module whose import it has begun last.
     """
 
@@ -43,21 +44,32 @@ class Server:
         Raises:
             OSError: The interpreter cannot be started.
         """
-        ours, theirs = lean.socketpair()
-        self._captured = [_capture("stdout"), _capture("stderr")]
-        quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fds = [quiet, *self._captured, theirs.fileno()]
-            self.pid = starter.start(Order(-1, (argv[0],), argv, env, fds), ())
-        finally:
-            os.close(quiet)
-            theirs.close()
-        self.channel = Channel(ours)
         self.state = IMPORTING
         self.importing = ""
+        self._captured: list[int] = []
         self._serials = count()
         self._orders: dict[int, Order] = {}  # serial -> what has not been answered yet
+        ours, theirs = lean.socketpair()
+        self.channel = Channel(ours)
+        try:
+            self.pid = self._spawn(argv, env, theirs.fileno(), starter)
+        except OSError:
+            self.channel.close()
+            close_all(self._captured)
+            raise
+        finally:
+            theirs.close()
         self.channel.send(("preload", tuple(modules), settings))
+
+    def _spawn(self, argv: Sequence[str], env: dict[str, str], fd: int, starter: Starter) -> int:
+        for name in ("stdout", "stderr"):
+            self._captured.append(_capture(name))
+        quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            order = Order(-1, (argv[0],), argv, env, [quiet, *self._captured, fd])
+            return starter.start(order, ())
+        finally:
+            os.close(quiet)
 
     @property
     def usable(self) -> bool:
@@ -129,7 +141,8 @@ class Server:
         self._captured = []
 
     def _send(self, serial: int, order: Order) -> None:
-        self.channel.send(("start", serial, order.rank, tuple(order.argv), order.env), order.fds)
+        words = (serial, order.rank, tuple(order.argv), order.env, len(order.fds))
+        self.channel.send(("start", *words), order.fds)
 
 
 def _capture(name: str) -> int:

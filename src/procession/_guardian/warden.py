@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 import time
-from errno import ECHILD
+from errno import ECHILD, EMFILE
 
 from procession._guardian.protocol import MAIN
-from procession._guardian.server import GONE, IMPORTING, READY, UNFIT, Server
+from procession._guardian.server import GONE, IMPORTING, READY, REFUSED, UNFIT, Server
 from procession._guardian.starters import Order, close_all
 from procession._guardian.sweep import describe, send, sweep, wake_and_send
 from procession._os.deaths import DeathWatch, Ending, peek_any, reap
@@ -62,6 +62,7 @@ class Warden:
         self._watch = DeathWatch()
         self._wakeup = wake_on(SIGCHLD)
         self._server: Server | None = None
+        self._serverless = False  # one was asked for, and cannot be had
         self._leaders: dict[int, int] = {}  # pid -> rank of the workers that live
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
@@ -108,21 +109,29 @@ class Warden:
     # ---- what the launcher asks for
 
     def _start(self, message: Message, fds: list[int]) -> None:
-        _, rank, programs, argv, env = message
+        _, rank, programs, argv, env, count = message
         order = Order(rank, programs, argv, env, fds)
-        if self._server is not None and self._server.usable:
-            self._server.take(order)
+        server = self._server
+        if len(fds) < count:  # we may not have so many files open: what came in vain is closed
+            self._fail(order, EMFILE)
+        elif self._serverless or (server is not None and server.state is REFUSED):
+            close_all(fds)
+        elif server is not None and server.usable:
+            server.take(order)
         else:
             self._start_here(order)
+
+    def _fail(self, order: Order, errno: int) -> None:
+        self._channel.send(("failed", order.rank, errno))
+        close_all(order.fds)
 
     def _start_here(self, order: Order) -> None:
         try:
             pid = self._starter.start(order, self._private())
         except OSError as error:
-            self._channel.send(("failed", order.rank, error.errno or 0))
+            self._fail(order, error.errno or 0)
         else:
             self._born(order.rank, pid)
-        finally:
             close_all(order.fds)
 
     def _born(self, rank: int, pid: int) -> None:
@@ -133,9 +142,15 @@ class Warden:
 
     def _start_server(self, message: Message, _fds: list[int]) -> None:
         """Have a fork server; one that is there, or was found unfit, stays."""
-        if self._server is None or self._server.state is GONE:
+        if self._server is None or self._server.state in (GONE, REFUSED):
             _, argv, env, modules, settings = message
-            self._server = Server(argv, env, modules, settings, self._starter)
+            self._server, self._serverless = None, False
+            try:
+                self._server = Server(argv, env, modules, settings, self._starter)
+            except OSError as error:
+                self._serverless = True
+                self._channel.send(("server", REFUSED, {"module": "", "text": str(error)}))
+                return
             self._watch.add(self._server.pid)
             self._channel.send(("server", IMPORTING, {"pid": self._number(self._server.pid)}))
 
@@ -215,19 +230,19 @@ class Warden:
             self._start_here(order)
 
     def _refuse_orders(self, server: Server, report: dict[str, Any]) -> None:
-        server.dismiss(GONE)
-        self._channel.send(("server", "refused", report))
+        server.dismiss(REFUSED)
+        self._channel.send(("server", REFUSED, report))
         self._drop_orders()
 
     def _adopt(self, server: Server, births: list[tuple[int, int]]) -> None:
         for serial, pid in births:
             order = server.answered(serial)
-            if order is None:
-                send(pid, SIGKILL)  # it is ours already, and waits at the gate
-            elif pid > 0:
+            if order is not None and pid > 0:
                 self._born(order.rank, pid)
-            else:
+            elif order is not None:
                 self._channel.send(("failed", order.rank, -pid or ECHILD))
+            elif pid > 0:
+                send(pid, SIGKILL)  # it is ours already, and waits at the gate
 
     _server_says: dict[str, Callable[[Warden, Server, Any], None]] = {  # noqa: RUF012
         "importing": _note_import,
@@ -246,7 +261,7 @@ class Warden:
         reap(server.pid)
         words = {"exitcode": ending.exitcode, "stderr": server.last_words()}
         state, module = server.state, server.importing
-        server.dismiss(UNFIT if state is UNFIT else GONE)
+        server.dismiss(state if state in (UNFIT, REFUSED) else GONE)
         server.close()
         if state is IMPORTING and module != MAIN:
             self._refuse_orders(server, {"module": module, **words})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from procession._loop.witness import Witness
     from procession._os.predicament import Predicament
 
+_MOST_UNBORN = 32  # orders on their way; each holds the worker's fds open in the guardian
 _LONGEST_POLL = 2**31 - 1  # milliseconds: what poll(2) takes, a C int
 
 
@@ -120,6 +121,16 @@ class Gang:
         self._asked_for[rank] = argv[0]
         self._guardian.start(rank, programs, argv, env, fds)
 
+    def make_room(self, interrupted: Callable[[], bool]) -> bool:
+        """Wait until few workers are asked for that do not run yet: each order holds fds open.
+
+        Returns:
+            False if no more are to be asked for: one was refused, or ``interrupted`` says so.
+        """
+        while self._unborn >= _MOST_UNBORN and not self._ill_fated(interrupted):
+            self._turn(math.inf)
+        return not self._ill_fated(interrupted)
+
     def started(self, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Wait until every worker runs.
 
@@ -130,7 +141,7 @@ class Gang:
             Exception: The first refusal; an OSError of a worker has its ``filename`` and
                 ``local_rank``. All workers that did start are gone again.
         """
-        while self._unborn and not self._refused and self.unharmed and not interrupted():
+        while self._unborn and not self._ill_fated(interrupted):
             self._turn(math.inf)
         if self._refused:
             self.stop(signal.SIGKILL, 0)
@@ -139,6 +150,9 @@ class Gang:
             self._guardian.ask("sealed")
             with self._lock:
                 self._apply(On.ALL_STARTED)
+
+    def _ill_fated(self, interrupted: Callable[[], bool]) -> bool:
+        return bool(self._refused) or not self.unharmed or interrupted()
 
     @property
     def _unborn(self) -> int:

@@ -227,7 +227,8 @@ class PContext(abc.ABC):
             self._held_things.callback(gang.close)
             gang.watch(self._gate.wake_fd, self._gate.note_wakeup)
             for rank in range(self.nprocs):
-                self._start_worker(gang, rank, streams[rank])
+                if gang.make_room(self._interrupted):
+                    self._start_worker(gang, rank, streams[rank])
             gang.started(self._interrupted)
             if self._piping is not None:
                 self._piping.started(gang)

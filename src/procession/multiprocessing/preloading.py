@@ -27,7 +27,7 @@ def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | None:
         return None
     module, text = report["module"], report.get("text")
     if not module:
-        return PreloadError(f"the fork server could not start: {_how_it_ended(report)}")
+        return PreloadError(f"the fork server could not start: {text or _how_it_ended(report)}")
     if text is None:
         return PreloadError(
             f"the import of {module!r} ended the fork server: {_how_it_ended(report)}. Leave it out "

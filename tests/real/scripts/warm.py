@@ -80,6 +80,22 @@ def nested(logs: str) -> dict[int, int]:
     return result.return_values if result is not None else {}
 
 
+def many(logs: str, method: str) -> None:
+    from procession.multiprocessing import DefaultLogsSpecs, start_processes
+
+    ranks = range(100)
+    context = start_processes(
+        "w",
+        square,
+        {rank: (rank,) for rank in ranks},
+        {rank: {} for rank in ranks},
+        DefaultLogsSpecs(logs),
+        start_method=method,
+    )
+    result = context.wait()
+    print(len(result.return_values) if result is not None else None)
+
+
 def main(module: str, logs: str) -> None:
     from procession.multiprocessing import DefaultLogsSpecs, Supervision, start_processes
 
@@ -95,4 +111,7 @@ def main(module: str, logs: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "-":
+        many(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
