@@ -17,10 +17,22 @@ import signal
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
+
+
+def weakly(method: Callable[[int], object]) -> Callable[[int], object]:
+    """Call ``method`` while its object lives: a circle would keep that, with all results, until a collection."""
+    reference = WeakMethod(method)
+
+    def call(number: int) -> object:
+        living = reference()
+        return living(number) if living is not None else None
+
+    return call
 
 
 class SignalGate:

@@ -170,6 +170,10 @@ def _unpack(payload_fd: int, tracker_fd: int) -> Call:
 def _be_like_launcher(settings: dict[str, Any], tracker_fd: int | None) -> None:
     sys.path[:] = settings["sys_path"]
     sys.argv[:] = settings["sys_argv"]
+    if settings.get("sources"):
+        import linecache
+
+        linecache.cache.update(settings["sources"])
     if tracker_fd is not None:
         _share_multiprocessing(settings["authkey"], tracker_fd)
     imported = sys.modules.get("__mp_main__")

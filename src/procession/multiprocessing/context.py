@@ -11,11 +11,10 @@ import threading
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TextIO
-from weakref import WeakMethod
 
 from procession._log import Logger
 from procession._loop.gang import Gang
-from procession._loop.gate import SignalGate
+from procession._loop.gate import SignalGate, weakly
 from procession._loop.machine import Phase
 from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
@@ -23,7 +22,12 @@ from procession.multiprocessing.fork_server import common_environment
 from procession.multiprocessing.preloading import refusal, warning
 from procession.multiprocessing.results import RunProcsResult
 from procession.multiprocessing.streams import captured, flush_own, open_streams
-from procession.multiprocessing.supervision import SignalException, Supervision
+from procession.multiprocessing.supervision import (
+    SignalException,
+    Supervision,
+    signal_exception,
+    signal_numbers,
+)
 from procession.multiprocessing.tail_log import TailLog
 
 if TYPE_CHECKING:
@@ -86,7 +90,7 @@ class PContext(abc.ABC):
         self._inherited_env: dict[str, str] = {}  # the caller's, as it is at `start()`
         self._gang: Gang | None = None
         self._result: RunProcsResult | None = None
-        self._gate = SignalGate(_signal_exception, _weakly(self._forward), _weakly(self._ask))
+        self._gate = SignalGate(signal_exception, weakly(self._forward), weakly(self._ask))
         self._held_things = ExitStack()
         self._piping: Piping | None = None
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
@@ -169,6 +173,13 @@ class PContext(abc.ABC):
                 self._gang.stop(int(death_sig or signal.SIGTERM), timeout, self._take_hurry)
             self._release()
 
+    def __enter__(self) -> PContext:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it: what a block was left for, an interrupt say, leaves nothing running."""
+        self.close()
+
     @abc.abstractmethod
     def _spawn_guardian(self) -> Guardian:
         """Make the guardian that this kind of worker needs."""
@@ -205,7 +216,8 @@ class PContext(abc.ABC):
         try:
             asking = signals.stop_file.signals if signals.stop_file else ()
             self._gate.install(
-                _numbers(signals.signals_to_handle), _numbers((*signals.forward_signals, *asking))
+                signal_numbers(signals.signals_to_handle),
+                signal_numbers((*signals.forward_signals, *asking)),
             )
             self._start_gang()
             self._keep_books()
@@ -372,17 +384,6 @@ class PContext(abc.ABC):
         return file
 
 
-def _weakly(method: Callable[[int], object]) -> Callable[[int], object]:
-    """Call ``method`` while its object lives: a circle would keep that, with all results, until a collection."""
-    reference = WeakMethod(method)
-
-    def call(number: int) -> object:
-        living = reference()
-        return living(number) if living is not None else None
-
-    return call
-
-
 def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:
     """Raise RuntimeError unless ``mapping`` has exactly the local ranks 0…nprocs-1."""
     expected, actual = set(range(nprocs)), set(mapping)
@@ -398,24 +399,8 @@ def _readable(tee: dict[int, str]) -> dict[int, str]:
     return {rank: path for rank, path in tee.items() if path != os.devnull}
 
 
-def _signal_exception(signum: int) -> SignalException:
-    sigval = signal.Signals(signum)
-    return SignalException(f"Process {os.getpid()} got signal: {sigval}", sigval=sigval)
-
-
 def _judge_server(state: str, report: Mapping[str, Any]) -> Exception | None:
     text = warning(state, report)
     if text is not None:
         logger.warning("%s", text)
     return refusal(state, report)
-
-
-def _numbers(names: Sequence[str]) -> list[int]:
-    numbers = []
-    for name in names:
-        number = getattr(signal, name, None)
-        if isinstance(number, signal.Signals):
-            numbers.append(int(number))
-        else:
-            logger.warning("cannot handle %s: there is no such signal here", name)
-    return numbers

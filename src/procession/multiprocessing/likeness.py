@@ -48,7 +48,15 @@ def settings(name: str) -> dict[str, Any]:
     if not main_is_a_file(sys.modules["__main__"]):
         found.pop("init_main_from_name", None)
         found.pop("init_main_from_path", None)
+        found["sources"] = _interactive_sources()
     return found
+
+
+def _interactive_sources() -> dict[str, Any]:
+    """What `linecache` has of notebook cells and prompts: no worker could read it from a file."""
+    import linecache
+
+    return {name: entry for name, entry in linecache.cache.items() if entry[1:2] == (None,)}
 
 
 def refuse_recursion() -> None:

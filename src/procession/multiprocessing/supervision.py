@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from procession._log import Logger
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
-    import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from procession._guardian.kept import KeptGuardian
     from procession.multiprocessing.context import PContext
     from procession.multiprocessing.fork_server import ForkServer
     from procession.multiprocessing.stop_file import StopFile
 
-__all__ = ["LogBooks", "SignalException", "Supervision"]
+__all__ = ["LogBooks", "SignalException", "Supervision", "signal_exception", "signal_numbers"]
+
+logger = Logger(__name__)
 
 _ISOLATIONS = ("", "pidns")
 _TERMINATING = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
@@ -119,3 +122,21 @@ class Supervision:
             shutdown_timeout=float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30")),
             signals_to_handle=tuple(name.strip() for name in names.split(",") if name.strip()),
         )
+
+
+def signal_exception(signum: int) -> SignalException:
+    """Return what is raised in the caller's code for that signal."""
+    sigval = signal.Signals(signum)
+    return SignalException(f"Process {os.getpid()} got signal: {sigval}", sigval=sigval)
+
+
+def signal_numbers(names: Sequence[str]) -> list[int]:
+    """Return the numbers of signals; a name that is none here is warned of."""
+    numbers = []
+    for name in names:
+        number = getattr(signal, name, None)
+        if isinstance(number, signal.Signals):
+            numbers.append(int(number))
+        else:
+            logger.warning("cannot handle %s: there is no such signal here", name)
+    return numbers

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import sys
+import threading
 
 import dump
 from dump import case, outcome, under
@@ -78,8 +79,8 @@ def large(size, rank):
     return bytes([rank]) * size
 
 
-def returns_lambda():
-    return lambda: None
+def returns_what_cannot_be_pickled():
+    return threading.Lock()
 
 
 def puts(queue, event, rank):
@@ -238,7 +239,7 @@ def fork_large_return_values(directory):
 
 @case
 def fork_return_value_that_cannot_be_pickled(directory):
-    given = run(directory, returns_lambda, [()])
+    given = run(directory, returns_what_cannot_be_pickled, [()])
     return {"failed": given["failed"], "exitcode": given["failures"]["0"]["exitcode"]}
 
 
