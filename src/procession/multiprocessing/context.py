@@ -18,8 +18,7 @@ from procession._loop.gate import SignalGate, weakly
 from procession._loop.machine import Phase
 from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
-from procession.multiprocessing.fork_server import common_environment
-from procession.multiprocessing.preloading import refusal, warning
+from procession.multiprocessing.fork_server import common_environment, judge_server
 from procession.multiprocessing.results import RunProcsResult
 from procession.multiprocessing.streams import captured, flush_own, open_streams
 from procession.multiprocessing.supervision import (
@@ -267,7 +266,7 @@ class PContext(abc.ABC):
             self.error_files,
             self._supervision.shutdown_timeout,
             exclusive=self._supervision.exclusive,
-            judge=_judge_server,
+            judge=judge_server,
         )
 
     def _borrow_guardian(self) -> Guardian:
@@ -397,10 +396,3 @@ def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> Non
 def _readable(tee: dict[int, str]) -> dict[int, str]:
     """Leave out what never holds anything to show."""
     return {rank: path for rank, path in tee.items() if path != os.devnull}
-
-
-def _judge_server(state: str, report: Mapping[str, Any]) -> Exception | None:
-    text = warning(state, report)
-    if text is not None:
-        logger.warning("%s", text)
-    return refusal(state, report)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import SERVER, spawn_guardian
 from procession._guardian.kept import KeptGuardian
+from procession._log import Logger
 from procession.errors import UsageError
 from procession.multiprocessing.likeness import interpreter_flags, server_settings
+from procession.multiprocessing.preloading import refusal, warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,10 +26,12 @@ __all__ = [
     "common_environment",
     "first_of_path",
     "function_server",
+    "judge_server",
     "module_names",
     "script_server",
 ]
 
+logger = Logger(__name__)
 
 SCRIPT_BOOTSTRAP = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_worker", "script.py"
@@ -179,3 +183,11 @@ def _is_zip(path: str) -> bool:
     except ZipImportError:
         return False
     return True
+
+
+def judge_server(state: str, report: Mapping[str, Any]) -> Exception | None:
+    """Warn of what a server reports, and return what the start is to fail with."""
+    text = warning(state, report)
+    if text is not None:
+        logger.warning("%s", text)
+    return refusal(state, report)
