@@ -8,6 +8,7 @@
     ├── StartError             71  the operating system would not start a worker
     ├── NotPicklableError       2  a function, argument or result that cannot go to another process
     ├── GuardianLostError      71  the process that starts and reaps the workers is gone
+    ├── RunFailedError          -  a run over hosts has failed; the status is its root cause's
     └── RendezvousError        69  the hosts of a run could not come together
         ├── RendezvousClosedError          69  the run is over: nobody can join it any more
         ├── RendezvousConnectionError      69  the store at which hosts meet cannot be reached
@@ -42,6 +43,7 @@ __all__ = [
     "RendezvousGracefulExitError",
     "RendezvousStateError",
     "RendezvousTimeoutError",
+    "RunFailedError",
     "StartError",
     "UsageError",
 ]
@@ -127,3 +129,15 @@ class RendezvousGracefulExitError(RendezvousError):
 
 class RemoteError(Exception):
     """Stands for an exception of a worker that cannot be rebuilt here; its text is ``Name: text``."""
+
+
+class RunFailedError(ProcessionError):
+    """A run over several hosts has failed, here or elsewhere.
+
+    Attributes:
+        status: The exit status of its root cause, the same on every host.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

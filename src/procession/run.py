@@ -13,7 +13,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from procession.cli.flags import build_parser
-from procession.cli.settings import parse_min_max_nnodes
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -103,6 +102,23 @@ def get_use_env(args: Namespace) -> bool:
         args: The parsed command line; torch.distributed.launch's has ``use_env``.
     """
     return bool(getattr(args, "use_env", True))
+
+
+def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
+    """Read ``--nnodes``.
+
+    Args:
+        nnodes: A number of nodes, or ``MIN:MAX``.
+
+    Returns:
+        The least and the greatest number.
+
+    Raises:
+        UsageError: It is neither. (A ``ValueError``.)
+    """
+    from procession.cli.nodes import min_max
+
+    return min_max(nnodes)
 
 
 def run_script_path(training_script: str, *training_script_args: str) -> None:

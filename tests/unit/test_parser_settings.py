@@ -12,7 +12,7 @@ from procession.cli import settings
 from procession.cli.words import nearest, suggestion
 from procession.errors import UsageError
 from procession.multiprocessing.std import Std
-from procession.run import get_rdzv_endpoint, get_use_env, parse_args, parse_min_max_nnodes
+from procession.run import get_rdzv_endpoint, get_use_env, parse_args
 
 
 def parsed(*words: str) -> Namespace:
@@ -21,66 +21,6 @@ def parsed(*words: str) -> Namespace:
 
 def said(error: pytest.ExceptionInfo[UsageError]) -> str:
     return str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("1", (1, 1)), ("1:1", (1, 1)), ("2:4", (2, 4)), ("4", (4, 4))]
-)
-def test_nnodes(text: str, expected: tuple[int, int]) -> None:
-    assert parse_min_max_nnodes(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "x", "1:", "1:2:3", "1-2"])
-def test_nnodes_that_cannot_be(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_min_max_nnodes(text)
-    assert said(caught) == f"--nnodes {text}: give a number of hosts, or MIN:MAX such as 1:4."
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        (),
-        ("--nnodes", "1"),
-        ("--nnodes", "1:1"),
-        ("--standalone",),
-        ("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
-        ("--rdzv-backend", "etcd-v2", "--rdzv-conf", "a=1, b = 2"),
-        ("--node-rank", "0", "--master-port", "29500"),
-    ],
-)
-def test_one_node(words: tuple[str, ...]) -> None:
-    settings.check_single_node(parsed(*words))
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            ("--nnodes", "2"),
-            "--nnodes 2: runs over several hosts come later. "
-            "On this host alone: leave --nnodes out, or give --nnodes 1.",
-        ),
-        (
-            ("--nnodes", "1:4", "--rdzv-backend", "c10d"),
-            "--nnodes 1:4: runs over several hosts come later. "
-            "On this host alone: leave --nnodes out, or give --nnodes 1.",
-        ),
-        (("--nnodes", "0"), "--nnodes 0: MIN has to be 1 or more, and MAX not below it."),
-        (("--nnodes", "3:2"), "--nnodes 3:2: MIN has to be 1 or more, and MAX not below it."),
-        (("--node-rank", "1"), "--node-rank 1: there is one host, and its rank is 0."),
-        (
-            ("--rdzv-backend", "c10"),
-            "--rdzv-backend c10: give one of static, c10d, etcd, etcd-v2. Did you mean c10d?",
-        ),
-        (("--rdzv-conf", "a=1,b"), "--rdzv-conf a=1,b: 'b' is not KEY=VALUE."),
-        (("--rdzv-conf", "=1"), "--rdzv-conf =1: '=1' is not KEY=VALUE."),
-    ],
-)
-def test_what_one_node_cannot_have(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        settings.check_single_node(parsed(*words))
-    assert said(caught) == message
 
 
 @pytest.mark.parametrize(

@@ -179,8 +179,10 @@ class Agent:
             self._word_due = now + _BETWEEN_WORDS
             self._say(f"waiting for {self._roll_call(now)}")
         if now >= self._join_until():
-            missing = self._roll_call(now)
-            self._raised = RendezvousTimeoutError(f"not enough hosts came in time: {missing}")
+            missing = roll_call(self._state.view, self._state.terms, math.inf)
+            self._raised = RendezvousTimeoutError(
+                f"not enough hosts came within {self._patience.join:g} s: waited for {missing}"
+            )
             events.append(Left())
         return events
 

@@ -155,7 +155,8 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 failures.append(f"{endpoint}: {error or type(error).__name__}")
             self._go_elsewhere()
-        raise EtcdError("; ".join(dict.fromkeys(failures)) or "no member has answered in time")
+        said = "; ".join(dict.fromkeys(failures)) or "no member in time"
+        raise EtcdError(f"etcd does not answer: {said}")
 
     def _asked(self, wire: Wire, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:

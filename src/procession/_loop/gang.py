@@ -85,6 +85,11 @@ class Gang:
         return self._state.phase
 
     @property
+    def failing(self) -> bool:
+        """Whether a worker has died badly."""
+        return self._state.failed
+
+    @property
     def signum(self) -> int:
         """What the stop signals first."""
         return self._state.signum
@@ -190,13 +195,16 @@ class Gang:
             grace: Seconds; 0 kills at once, infinity never.
             again: Asked after every wakeup: whether a further termination signal has come.
         """
-        with self._lock:
-            self._apply(On.STOP_ASKED, Stop(int(signum), grace))
+        self.ask_to_stop(Stop(int(signum), grace))
         while self.phase is not Phase.ENDED:
             self._turn(math.inf)
             if again():
-                with self._lock:
-                    self._apply(On.ASKED_AGAIN)
+                self.ask_to_stop(None)
+
+    def ask_to_stop(self, how: Stop | None) -> None:
+        """Begin such an end, and return; None where a further termination signal has come."""
+        with self._lock:
+            self._apply(On.STOP_ASKED if how else On.ASKED_AGAIN, how)
 
     def look(self, worker: Worker, deadline: float) -> bool:
         """Sleep until ``worker`` has ended or ``deadline`` (monotonic seconds); True if it has."""

@@ -21,6 +21,12 @@ class Default(str):
     __slots__ = ()
 
 
+class DefaultNumber(int):
+    """Likewise a number: equal to it, but told from it by ``isinstance``."""
+
+    __slots__ = ()
+
+
 def variable(dest: str) -> str:
     """The environment variable that sets the option kept in ``dest``."""
     return f"PET_{dest.upper()}"

@@ -9,6 +9,8 @@ from procession.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from procession._membership.model import Round
+
 
 class Gang(NamedTuple):
     """What all workers have in common.
@@ -62,6 +64,32 @@ def rank_environment(gang: Gang, rank: int, environ: Mapping[str, str]) -> dict[
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
         **_threads(gang, environ),
         **_device(gang, rank, environ),
+    }
+
+
+def seat_environments(now: Round, rank: int, master_addr: str) -> dict[int, dict[str, str]]:
+    """What the environment of each worker of a host says of all hosts.
+
+    Args:
+        now: The gang.
+        rank: The host's rank in it.
+        master_addr: The address at which workers meet.
+
+    Returns:
+        By local rank, torchrun's variables; they stand in place of those of a host alone.
+    """
+    first = sum(seat.workers for seat in now.seats[:rank])
+    world = str(sum(seat.workers for seat in now.seats))
+    common = {
+        "GROUP_RANK": str(rank),
+        "WORLD_SIZE": world,
+        "ROLE_WORLD_SIZE": world,
+        "GROUP_WORLD_SIZE": str(len(now.seats)),
+        "MASTER_ADDR": master_addr,
+    }
+    return {
+        local: {**common, "RANK": str(first + local), "ROLE_RANK": str(first + local)}
+        for local in range(now.seats[rank].workers)
     }
 
 

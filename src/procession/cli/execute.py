@@ -47,7 +47,7 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
         ProcessionError: The run could not be started or carried on.
     """
     stop_file = RunStopFile(plan.asking, plan.signals)
-    gate = SignalGate(_signal_exception, stop_file.hear, stop_file.hear)
+    gate = SignalGate(signal_exception, stop_file.hear, stop_file.hear)
     with ExitStack() as stack:
         stack.callback(gate.restore)
         gate.install(_numbers(plan.signals), _numbers((*plan.forwarded, *plan.asking)))
@@ -57,11 +57,19 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
         stack.callback(stop_file.leave)
         if plan.logs.limit is not None:
             directory.require_holes()
-        _Run(plan, gate, directory, stop_file, mark, guardian).go()
+        _kind_of_run(plan)(plan, gate, directory, stop_file, mark, guardian).go()
 
 
-class _Run:
-    """One run: its attempts and their record."""
+def _kind_of_run(plan: Plan) -> type[Run]:
+    if plan.nodes is None:
+        return Run
+    from procession.cli.over_hosts import RunOverHosts
+
+    return RunOverHosts
+
+
+class Run:
+    """One run: its attempts and their record; on this host alone, unless a subclass knows more."""
 
     def __init__(
         self,
@@ -72,30 +80,35 @@ class _Run:
         mark: str,
         guardian: KeptGuardian | None,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._guardian = guardian
         self._exclusive = guardian is not None  # the command's own process
-        self._gate = gate
+        self.gate = gate
         self._directory = directory
         self._stop_file = stop_file
         self._mark = mark  # unlike the run's name, nobody else's
-        self._run_id = plan.run_id or mark
-        self._record = Record(plan.title, self._run_id)
+        self.run_id = plan.run_id or mark
+        self.record = Record(plan.title, self.run_id)
         self._specs: LogsSpecs | None = None
 
     def go(self) -> None:
         """Make attempts until one succeeds or none is left; keep the record, whatever happens."""
         try:
-            self._make_attempts()
+            self.make_attempts()
         except BaseException as error:
-            with self._gate.held():
+            with self.gate.held():
                 self._close(error)
             raise
-        with self._gate.held():
+        with self.gate.held():
             self._close(None)
 
-    def _make_attempts(self) -> None:
-        last = self._plan.max_restarts
+    def make_attempts(self) -> None:
+        """Start the gang, and again after a failure as long as it may be.
+
+        Raises:
+            ChildFailedError: The last attempt failed.
+        """
+        last = self.plan.max_restarts
         for number in range(last + 1):
             result = self._attempt(number)
             if not result.is_failed():
@@ -106,29 +119,39 @@ class _Run:
                 say(leaving or restart_line(result, number + 2, last + 1))
             if leaving:
                 break
-        raise ChildFailedError(self._plan.title, result.failures, result.stopped, result.ledger)
+        raise ChildFailedError(self.plan.title, result.failures, result.stopped, result.ledger)
 
     def _attempt(self, number: int) -> RunProcsResult:
         context: PContext | None = None
         try:
-            with self._gate.held():
-                port, started_ns = self._plan.master_port or free_port(), time.time_ns()
-                context = self._start(number, port)
-                attempt = self._record.begin_attempt(number, port, started_ns)
+            with self.gate.held():
+                port, started_ns = self.plan.master_port or free_port(), time.time_ns()
+                envs = self.plan.attempt_environments(number, self.run_id, port)
+                context = self.start(envs, self.plan.prefixes)
+                attempt = self.record.begin_attempt(number, port, started_ns)
             attempt.result = _finished(context)
         except SignalException as stop:
             if context is not None:
-                say(stopping_line(stop.sigval, self._plan.grace), patience=0)
-                context.close(signal.SIGTERM, self._plan.grace)
+                say(stopping_line(stop.sigval, self.plan.grace), patience=0)
+                context.close(signal.SIGTERM, self.plan.grace)
                 attempt.result = _told(context)
             raise
         finally:
             if context is not None:
-                context.close(signal.SIGTERM, self._plan.grace)
+                context.close(signal.SIGTERM, self.plan.grace)
         return attempt.result
 
-    def _start(self, number: int, port: int) -> PContext:
-        plan = self._plan
+    def start(self, envs: dict[int, dict[str, str]], prefixes: dict[int, str] | None) -> PContext:
+        """Start a gang.
+
+        Args:
+            envs: What is added to the environment of each local rank.
+            prefixes: What stands before each line of a local rank's output, None for the usual.
+
+        Raises:
+            ProcessionError: It cannot be started; nothing is left of it.
+        """
+        plan = self.plan
         if self._specs is None:
             specs = make_specs(plan.logs, self._directory.base)
             self._specs = self._directory.watch(specs)
@@ -137,9 +160,9 @@ class _Run:
                 name=plan.name,
                 entrypoint=plan.command.entrypoint,
                 args=plan.arguments(),
-                envs=plan.attempt_environments(number, self._run_id, port),
+                envs=envs,
                 logs_specs=self._specs,
-                log_line_prefixes=plan.prefixes,
+                log_line_prefixes=prefixes,
                 start_method=plan.start_method,
                 duplicate_stdout_filters=plan.logs.stdout_filters,
                 duplicate_stderr_filters=plan.logs.stderr_filters,
@@ -147,24 +170,24 @@ class _Run:
             )
         except OSError as error:
             raise start_error(error, plan.command) from error
-        if number == 0:
+        if not self.record.attempts:
             self._stop_file.settle()
             self._announce()
         return context
 
     def _supervision(self) -> Supervision:
         return Supervision(
-            shutdown_timeout=self._plan.grace,
-            signals_to_handle=self._plan.signals,
-            forward_signals=self._plan.forwarded,
+            shutdown_timeout=self.plan.grace,
+            signals_to_handle=self.plan.signals,
+            forward_signals=self.plan.forwarded,
             stop_file=self._stop_file,
             run_id=self._mark,
             exclusive=self._exclusive,
             guardian=self._guardian,
-            isolate=self._plan.isolate,
-            preload=self._plan.preload,
-            pipes=self._plan.logs.pipes,
-            books=LogBooks(self._plan.logs.limit, partial(say, patience=0)),
+            isolate=self.plan.isolate,
+            preload=self.plan.preload,
+            pipes=self.plan.logs.pipes,
+            books=LogBooks(self.plan.logs.limit, partial(say, patience=0)),
         )
 
     def _announce(self) -> None:
@@ -174,14 +197,14 @@ class _Run:
 
     def _close(self, error: BaseException | None) -> None:
         """Write the report; or leave nothing behind where no worker was ever started."""
-        if not self._record.attempts:
+        if not self.record.attempts:
             self._directory.discard()
             return
-        document = self._record.document(error, time.time_ns())
+        document = self.record.document(error, time.time_ns())
         asked = self._stop_file.path if self._stop_file.exists() else None
         self._directory.write_report({**document, "stop_file": asked})
-        if self._plan.logs.keep_runs is not None and self._directory.path is not None:
-            prune(os.path.dirname(self._directory.path), self._plan.logs.keep_runs)
+        if self.plan.logs.keep_runs is not None and self._directory.path is not None:
+            prune(os.path.dirname(self._directory.path), self.plan.logs.keep_runs)
 
 
 def restart_line(result: RunProcsResult, attempt: int, attempts: int) -> str:
@@ -243,6 +266,7 @@ def _numbers(names: tuple[str, ...]) -> list[int]:
     return [signal.Signals[name].value for name in names]
 
 
-def _signal_exception(signum: int) -> SignalException:
+def signal_exception(signum: int) -> SignalException:
+    """What ends a run that got a signal."""
     number = signal.Signals(signum)
     return SignalException(f"the launcher got {number.name}", number)

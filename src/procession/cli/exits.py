@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from procession.errors import ProcessionError
+from procession.errors import ProcessionError, RunFailedError
 from procession.multiprocessing.errors import ChildFailedError
 from procession.multiprocessing.supervision import SignalException
 
@@ -23,6 +23,8 @@ def exit_status(error: BaseException | None) -> int:
         return 0
     if isinstance(error, ChildFailedError):
         return worker_status(error.get_first_failure()[1].exitcode)
+    if isinstance(error, RunFailedError):
+        return error.status
     if isinstance(error, SignalException):
         return _SIGNALLED + error.sigval
     if isinstance(error, KeyboardInterrupt):

@@ -12,6 +12,7 @@ from procession.multiprocessing.std import Std, to_map
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from procession.cli.nodes import Nodes
     from procession.cli.plan import Plan
 
 _STREAMS = {
@@ -40,6 +41,7 @@ def explain(plan: Plan, directory: str) -> str:
     workers = len(plan.environments)
     sections = {
         "workers": [f"{workers} as {plan.name!r}, {_local(range(workers))}"],
+        **({"hosts": _hosts(plan.nodes)} if plan.nodes else {}),
         "argv": _commands(plan),
         **({"fork server": _server(plan)} if plan.preload else {}),
         "environment added": _environment(plan),
@@ -52,6 +54,19 @@ def explain(plan: Plan, directory: str) -> str:
         for title, lines in sections.items()
     ]
     return "Nothing is started. A run would be:\n\n" + "\n".join(blocks) + "\n"
+
+
+def _hosts(nodes: Nodes) -> list[str]:
+    number = str(nodes.least) if nodes.least == nodes.most else f"{nodes.least} to {nodes.most}"
+    wish = "by host name" if nodes.node_rank is None else f"this is number {nodes.node_rank}"
+    return [
+        f"{number}, which meet at etcd ({nodes.endpoint}); ranks in order, {wish}",
+        f"address of this one: {nodes.address or 'that of the socket that reaches etcd'}",
+        f"a host of which nothing is heard for {nodes.lease} s is lost; at most {nodes.join:g} s "
+        "are waited for a gang",
+        "RANK, WORLD_SIZE, GROUP_RANK and MASTER_ADDR below are those of this host alone: they "
+        "are known when the hosts have met",
+    ]
 
 
 def _local(ranks: Iterable[int]) -> str:

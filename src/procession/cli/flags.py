@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import REMAINDER
 from typing import TYPE_CHECKING, Any
 
-from procession.cli.actions import Default, EnvOption, EnvSwitch
+from procession.cli.actions import Default, DefaultNumber, EnvOption, EnvSwitch
 from procession.cli.parser import LaunchParser
 from procession.cli.settings import seconds
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser, _ArgumentGroup
 
-_DESCRIPTION = "Start copies of SCRIPT, one per local rank, as one gang on this host."
+_DESCRIPTION = "Start copies of SCRIPT, one per local rank, as one gang on this host or on several."
 _EPILOG = """\
 examples:
   procession run -n 4 train.py --lr 0.1        4 copies of a script
@@ -324,15 +324,34 @@ def _address(parser: ArgumentParser) -> None:
 
 
 def _nodes(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("nodes (one host for now; runs over several come later)")
-    _option(group, "--nnodes", type=str, default="1:1", help="number of hosts, or MIN:MAX")
-    _option(group, "--node-rank", type=int, default=0, metavar="N", help="this host's number")
+    group = parser.add_argument_group("several hosts: the same command on each")
+    _option(
+        group,
+        "--nnodes",
+        type=str,
+        default="1:1",
+        metavar="N",
+        help="number of hosts, or MIN:MAX: hosts may come and go (default: 1)",
+    )
+    _option(
+        group,
+        "--node-rank",
+        type=int,
+        default=DefaultNumber(0),
+        metavar="N",
+        help="this host's number; ranks follow it (default: ranks follow host names)",
+    )
     _switch(group, "--standalone", help="one host; --rdzv-* are not looked at")
     for name, default, text in (
-        ("backend", "static", "static, c10d, etcd or etcd-v2; one host needs none of them"),
-        ("endpoint", "", "HOST:PORT; with the static backend MASTER_ADDR and MASTER_PORT"),
-        ("id", "none", "name of the run, the first part of its log directory's name"),
-        ("conf", "", "KEY=VALUE,... for the backend"),
+        ("backend", "static", "where hosts meet: etcd (v3); static and c10d come later"),
+        ("endpoint", "", "etcd's HOST:PORT, several between semicolons"),
+        ("id", "none", "name of the run, by which its hosts find each other"),
+        (
+            "conf",
+            "",
+            "KEY=VALUE,...: lease, join_timeout, last_call_timeout (seconds); cacert, cert, key, "
+            "user, password_file",
+        ),
     ):
         _option(group, f"--rdzv-{name}", type=str, default=default, metavar=name.upper(), help=text)
 

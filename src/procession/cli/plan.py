@@ -9,6 +9,7 @@ from procession.cli.actions import Default
 from procession.cli.captures import pipes
 from procession.cli.command import LOCAL_RANK
 from procession.cli.environment import Gang, rank_environment
+from procession.cli.nodes import read_nodes
 from procession.cli.preload import preloaded, start_method
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from procession.cli.command import Command
+    from procession.cli.nodes import Nodes
     from procession.cli.settings import Streams
 
 
@@ -68,6 +70,7 @@ class Plan(NamedTuple):
         master_port: MASTER_PORT, None for a free one at each attempt.
         run_id: TORCHELASTIC_RUN_ID, None for a random one.
         max_restarts: How often the gang may be started again.
+        nodes: The hosts, None for this one alone.
     """
 
     title: str
@@ -86,6 +89,18 @@ class Plan(NamedTuple):
     master_port: int | None
     run_id: str | None
     max_restarts: int
+    nodes: Nodes | None = None
+
+    def prefixes_from(self, first: int) -> dict[int, str] | None:
+        """The prefixes of workers whose ranks begin with ``first``."""
+        if self.prefixes is None:
+            return None
+        from string import Template
+
+        return {
+            local: Template(text).safe_substitute(rank=first + local)
+            for local, text in self.prefixes.items()
+        }
 
     def arguments(self) -> dict[int, tuple[str, ...]]:
         """What the entry point gets, by local rank."""
@@ -127,7 +142,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
     Raises:
         UsageError: An option's value, or what two options say together, cannot be.
     """
-    settings.check_single_node(args)
+    nodes = read_nodes(args)
     settings.check_handlers(args)
     signals = settings.signal_names(args.signals_to_handle, "--signals-to-handle")
     forwarded = settings.signal_names(args.forward_signals, "--forward-signals")
@@ -149,7 +164,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         start_method=start_method(args),
         preload=preloaded(args, command),
         environments=tuple(rank_environment(gang, rank, environ) for rank in range(workers)),
-        prefixes=_prefixes(environ, args.role, workers),
+        prefixes=_prefixes(environ, args.role, workers, alone=nodes is None),
         logs=_logs(args, environ, workers),
         grace=settings.grace(args.shutdown_timeout, environ),
         signals=signals,
@@ -159,6 +174,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         master_port=port,
         run_id=_run_id(args),
         max_restarts=args.max_restarts,
+        nodes=nodes,
     )
 
 
@@ -180,15 +196,19 @@ def _run_id(args: Namespace) -> str | None:
     return None if made_up and args.rdzv_id == "none" else str(args.rdzv_id)
 
 
-def _prefixes(environ: Mapping[str, str], role: str, workers: int) -> dict[int, str] | None:
+def _prefixes(
+    environ: Mapping[str, str], role: str, workers: int, *, alone: bool
+) -> dict[int, str] | None:
+    """What stands before each line; ranks are not known yet where there are other hosts."""
     template = environ.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE")
     if not template:
         return None
     from string import Template
 
+    known = [{"rank": rank} if alone else {} for rank in range(workers)]
     return {
-        rank: Template(template).safe_substitute(role_name=role, rank=rank, local_rank=rank)
-        for rank in range(workers)
+        local: Template(template).safe_substitute(role_name=role, local_rank=local, **ranks)
+        for local, ranks in enumerate(known)
     }
 
 

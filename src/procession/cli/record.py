@@ -8,6 +8,7 @@ from procession.cli.exits import exit_status
 from procession.errors import (
     ProgramNotExecutableError,
     ProgramNotFoundError,
+    RunFailedError,
     StartError,
     UsageError,
 )
@@ -119,7 +120,7 @@ def running_document(pid: int, mark: str, started_ns: int) -> dict[str, Any]:
 
 def origin(error: BaseException | None) -> Origin:
     """Whose end the exit status tells."""
-    if error is None or isinstance(error, ChildFailedError):
+    if error is None or isinstance(error, (ChildFailedError, RunFailedError)):
         return "worker"
     if isinstance(error, (SignalException, KeyboardInterrupt)):
         return "signal"

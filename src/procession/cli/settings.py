@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     Streams = Std | dict[int, Std]
 
-_BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _HANDLERS = ("null", "console")
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _LEAST_LOG = (
@@ -27,62 +26,6 @@ _DEFAULT_GRACE = 30.0  # torch's, seconds
 _UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
 # The kernel's word on this process itself, or on its children; nobody sends them to end a run.
 _NOT_SENT = {"SIGCHLD", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"}
-
-
-def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
-    """Read ``--nnodes``.
-
-    Args:
-        nnodes: A number of nodes, or ``MIN:MAX``.
-
-    Returns:
-        The least and the greatest number.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    parts = nnodes.split(":")
-    try:
-        numbers = [int(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in {1, 2}:
-        raise UsageError(f"--nnodes {nnodes}: give a number of hosts, or MIN:MAX such as 1:4.")
-    return numbers[0], numbers[-1]
-
-
-def check_single_node(args: Namespace) -> None:
-    """Refuse what speaks of more than this host, and rendezvous options that mean nothing.
-
-    Args:
-        args: The parsed command line.
-
-    Raises:
-        UsageError: Naming the option.
-    """
-    least, most = parse_min_max_nnodes(args.nnodes)
-    if not 0 < least <= most:
-        raise UsageError(f"--nnodes {args.nnodes}: MIN has to be 1 or more, and MAX not below it.")
-    if most > 1:
-        raise UsageError(
-            f"--nnodes {args.nnodes}: runs over several hosts come later. "
-            "On this host alone: leave --nnodes out, or give --nnodes 1."
-        )
-    if args.node_rank != 0:
-        raise UsageError(f"--node-rank {args.node_rank}: there is one host, and its rank is 0.")
-    if args.rdzv_backend not in _BACKENDS:
-        near = suggestion(args.rdzv_backend, _BACKENDS)
-        allowed = ", ".join(_BACKENDS)
-        raise UsageError(f"--rdzv-backend {args.rdzv_backend}: give one of {allowed}.{near}")
-    _check_rdzv_conf(args.rdzv_conf)
-
-
-def _check_rdzv_conf(text: str) -> None:
-    pairs = text.strip().split(",") if text.strip() else []
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        if not key.strip() or not value.strip():
-            raise UsageError(f"--rdzv-conf {text}: {pair!r} is not KEY=VALUE.")
 
 
 def endpoint(text: str, option: str) -> tuple[str, int]:

@@ -148,9 +148,18 @@ class PContext(abc.ABC):
             SignalException: A handled signal came. The workers still run: call ``close``.
             GuardianLostError: The guardian died; no worker is left.
         """
-        deadline = math.inf if timeout < 0 else time.monotonic() + timeout
+        return self.wait_until(math.inf if timeout < 0 else time.monotonic() + timeout)
+
+    def wait_until(
+        self, deadline: float, interrupted: Callable[[], bool] = lambda: False
+    ) -> RunProcsResult | None:
+        """Wait likewise, to a monotonic time in seconds, or until ``interrupted`` returns True."""
+
+        def ends() -> bool:
+            return self._gate.pending or interrupted()
+
         with self._gate.held():
-            if self._result is None and self._running_gang().wait(deadline, self._interrupted):
+            if self._result is None and self._running_gang().wait(deadline, ends):
                 with self._ending:
                     self._result = self._result or self._finish()
             return self._result

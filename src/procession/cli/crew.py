@@ -1,0 +1,187 @@
+"""This host's workers, as the agent of a run over hosts sees them."""
+
+from __future__ import annotations
+
+import math
+import select
+import signal
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from procession._membership.machine import Ended, Failing
+from procession._membership.model import Account, Fate
+from procession._os.ports import free_port
+from procession.cli.environment import seat_environments
+from procession.cli.exits import worker_status
+from procession.cli.say import say, whisper
+from procession.errors import GuardianLostError, RendezvousError
+from procession.multiprocessing.beside import Beside
+from procession.multiprocessing.errors import ChildFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from procession._loop.gate import SignalGate
+    from procession._membership.model import Member, Round
+    from procession.cli.execute import Run
+    from procession.cli.plan import Plan
+    from procession.cli.record import Attempt
+    from procession.multiprocessing import RunProcsResult
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+class HostCrew:
+    """The workers of this host, one gang after the other.
+
+    Args:
+        run: Starts them and keeps the record.
+        plan: What is started.
+        gate: Holds signals to the launcher back.
+        raise_for: Makes the exception for one.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        gate: SignalGate,
+        raise_for: Callable[[int], BaseException],
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._gate = gate
+        self._raise_for = raise_for
+        self._workers: Beside | None = None
+        self._attempt: Attempt | None = None
+        self._stopping = False
+        self._first = 0  # rank of local rank 0
+
+    def start(self, now: Round, rank: int) -> None:
+        """Start the workers of a seat.
+
+        Raises:
+            ProcessionError: They cannot be started; none is left.
+        """
+        address = self._plan.nodes.master_addr if self._plan.nodes else ""
+        address = address or master_address(now)
+        port = self._plan.master_port or now.seats[0].port
+        first = sum(seat.workers for seat in now.seats[:rank])
+        whisper(gang_line(now, rank))
+        own = self._plan.attempt_environments(now.generation, self._run.run_id, port)
+        shared = seat_environments(now, rank, address)
+        started_ns = time.time_ns()
+        context = self._run.start(
+            {local: {**own[local], **shared[local]} for local in own},
+            self._plan.prefixes_from(first),
+        )
+        self._attempt = self._run.record.begin_attempt(now.generation, port, started_ns)
+        self._workers, self._stopping, self._first = Beside(context), False, first
+
+    def stop(self) -> None:
+        """Begin to stop them, with their grace; asked again, without."""
+        workers = self._workers
+        if workers is None:
+            return
+        if self._stopping:
+            workers.stop_now()
+        self._stopping = True
+        workers.stop(signal.SIGTERM, self._plan.grace)
+
+    def kill(self) -> None:
+        """Kill them; none is left on return."""
+        if self._workers is not None:
+            self._workers.context.close(signal.SIGKILL, 0)
+            self._workers = None
+
+    def wait(self, fd: int, timeout: float) -> list[Failing | Ended]:
+        """Sleep until something happens to them, ``fd`` is readable or so many seconds are over.
+
+        Raises:
+            SignalException: A signal to end this launcher has come.
+        """
+        found = self._idle(fd, timeout) if self._workers is None else self._attend(fd, timeout)
+        if self._gate.pending and not found:
+            raise self._raise_for(self._gate.take_pending()[0])
+        return found
+
+    def free_port(self) -> int:
+        """Find a port for the next round."""
+        return free_port()
+
+    def _idle(self, fd: int, timeout: float) -> list[Failing | Ended]:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        poller.register(self._gate.wake_fd, select.POLLIN)
+        if not self._gate.pending:
+            poller.poll(None if timeout == math.inf else math.ceil(timeout * 1000))
+        self._gate.note_wakeup()
+        return []
+
+    def _attend(self, fd: int, timeout: float) -> list[Failing | Ended]:
+        workers = self._workers
+        if workers is None:
+            return []
+        knew = workers.failing
+        try:
+            result = workers.wait(fd, timeout, lambda: self._gate.pending)
+        except GuardianLostError as error:
+            self._workers = None
+            return [Ended(Fate.FAILED, Account(error.exit_code, str(error)))]
+        if result is not None:
+            self._workers = None
+            return [self._ended(result)]
+        return [Failing()] if workers.failing and not knew and not self._stopping else []
+
+    def _ended(self, own: RunProcsResult) -> Ended:
+        result = by_rank(own, self._first)
+        if self._attempt is not None:
+            self._attempt.result = result
+        if not result.failures:
+            return Ended(Fate.STOPPED if result.stopped else Fate.SUCCEEDED)
+        error = ChildFailedError(self._plan.title, result.failures, result.stopped, result.ledger)
+        status = worker_status(error.get_first_failure()[1].exitcode)
+        if self._plan.max_restarts:
+            say(f"workers failed here (exit status {status})")
+        return Ended(Fate.FAILED, Account(status, str(error)))
+
+
+def by_rank(result: RunProcsResult, first: int) -> RunProcsResult:
+    """A host's result with its failures by rank, not by local rank. Pure."""
+    failures = {first + local: failure for local, failure in result.failures.items()}
+    stopped = {first + local: failure for local, failure in result.stopped.items()}
+    return replace(result, failures=failures, stopped=stopped)
+
+
+def master_address(now: Round) -> str:
+    """Where the workers of a round meet. Pure.
+
+    Raises:
+        RendezvousError: Its first host is known by an address that the others cannot reach.
+    """
+    first = now.seats[0]
+    others = [seat for seat in now.seats if not _is_loopback(seat)]
+    if _is_loopback(first) and others:
+        raise RendezvousError(
+            f"{first.host} is known as {first.address}, at which {others[0].host} "
+            f"({others[0].address}) cannot reach it. On {first.host}, give --local-addr, or an "
+            "--rdzv-endpoint that is not on loopback."
+        )
+    return first.address
+
+
+def _is_loopback(seat: Member) -> bool:
+    return seat.address.startswith(_LOOPBACK)
+
+
+def gang_line(now: Round, rank: int) -> str:
+    """What is said when a gang of several hosts starts. Pure."""
+    hosts, workers = len(now.seats), sum(seat.workers for seat in now.seats)
+    first = sum(seat.workers for seat in now.seats[:rank])
+    last = first + now.seats[rank].workers - 1
+    here = f"rank {first}" if first == last else f"ranks {first}-{last}"
+    return (
+        f"gang {now.generation}: {hosts} host{'s' * (hosts > 1)}, {workers} workers; "
+        f"{now.seats[rank].host} is host {rank}, with {here}"
+    )

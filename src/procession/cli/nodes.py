@@ -1,0 +1,160 @@
+"""What the options say of several hosts. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from procession.cli.actions import Default, DefaultNumber
+from procession.cli.words import suggestion
+from procession.errors import UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+_BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
+_ETCD = {"cacert", "cert", "key", "user", "password", "password_file", "tls", "request_timeout"}
+_TIMES = {"lease", "join_timeout", "timeout", "last_call_timeout"}
+# torch's, accepted and of no effect: nothing is polled, and a lease is what tells of a lost host.
+_TORCHS = {
+    "close_timeout",
+    "heartbeat_timeout",
+    "is_host",
+    "keep_alive_interval",
+    "keep_alive_max_attempt",
+    "protocol",
+    "read_timeout",
+    "store_type",
+}
+
+
+class Nodes(NamedTuple):
+    """A run over several hosts.
+
+    Attributes:
+        least: Hosts without which there is no gang.
+        most: Hosts of a gang at most.
+        endpoint: Where etcd is.
+        conf: How it is spoken to.
+        node_rank: This host's number, None where it has no wish.
+        address: This host's address, empty for that of the socket that reaches etcd.
+        master_addr: MASTER_ADDR, empty for the address of the host of rank 0.
+        lease: Seconds after which a host of which nothing is heard is lost.
+        join: Seconds that are waited for a gang.
+        last_call: Seconds that a first gang waits for more than the least number of hosts.
+    """
+
+    least: int
+    most: int
+    endpoint: str
+    conf: dict[str, str]
+    node_rank: int | None
+    address: str
+    master_addr: str
+    lease: int
+    join: float
+    last_call: float
+
+
+def read_nodes(args: Namespace) -> Nodes | None:
+    """Read what is said of hosts; None for this one alone.
+
+    Args:
+        args: The parsed command line.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    least, most = min_max(args.nnodes)
+    if not 0 < least <= most:
+        raise UsageError(f"--nnodes {args.nnodes}: MIN has to be 1 or more, and MAX not below it.")
+    if args.rdzv_backend not in _BACKENDS:
+        near = suggestion(args.rdzv_backend, _BACKENDS)
+        allowed = ", ".join(_BACKENDS)
+        raise UsageError(f"--rdzv-backend {args.rdzv_backend}: give one of {allowed}.{near}")
+    conf = _conf(args.rdzv_conf)
+    if most == 1 or args.standalone:
+        _check_alone(args, most)
+        return None
+    return _nodes(args, least, most, conf)
+
+
+def min_max(nnodes: str) -> tuple[int, int]:
+    """The least and the greatest number of ``--nnodes``.
+
+    Raises:
+        UsageError: It is neither a number nor ``MIN:MAX``.
+    """
+    parts = nnodes.split(":")
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in {1, 2}:
+        raise UsageError(f"--nnodes {nnodes}: give a number of hosts, or MIN:MAX such as 1:4.")
+    return numbers[0], numbers[-1]
+
+
+def _check_alone(args: Namespace, most: int) -> None:
+    if most > 1:
+        raise UsageError(f"--standalone is for one host, but --nnodes is {args.nnodes}.")
+    if args.node_rank != 0:
+        raise UsageError(f"--node-rank {args.node_rank}: there is one host, and its rank is 0.")
+
+
+def _nodes(args: Namespace, least: int, most: int, conf: dict[str, str]) -> Nodes:
+    if args.rdzv_backend != "etcd":
+        raise UsageError(
+            f"--nnodes {args.nnodes} --rdzv-backend {args.rdzv_backend}: hosts meet at etcd (v3); "
+            "other places come later. Give --rdzv-backend etcd --rdzv-endpoint HOST:2379."
+        )
+    if not args.rdzv_endpoint:
+        raise UsageError("--rdzv-endpoint: say where etcd is, such as --rdzv-endpoint gpu1:2379.")
+    if args.rdzv_id in {"", "none"}:
+        raise UsageError(
+            "--rdzv-id: give the run a name, by which its hosts find each other and no others. "
+            "Under Slurm that may be $SLURM_JOB_ID."
+        )
+    given = args.node_rank
+    if given < 0:
+        raise UsageError(f"--node-rank {given}: give a number from 0 up.")
+    unknown = [key for key in conf if key not in _ETCD | _TIMES | _TORCHS]
+    if unknown:
+        near = suggestion(unknown[0], _ETCD | _TIMES)
+        raise UsageError(f"--rdzv-conf {unknown[0]}: etcd knows no such setting.{near}")
+    return Nodes(
+        least,
+        most,
+        args.rdzv_endpoint,
+        {key: value for key, value in conf.items() if key in _ETCD},
+        None if isinstance(given, DefaultNumber) else given,
+        args.local_addr or "",
+        "" if isinstance(args.master_addr, Default) else args.master_addr,
+        lease=int(_seconds(conf, "lease", 5, least=2)),
+        join=_seconds(conf, "join_timeout", _seconds(conf, "timeout", 600)),
+        last_call=_seconds(conf, "last_call_timeout", 30, least=0),
+    )
+
+
+def _conf(text: str) -> dict[str, str]:
+    pairs = text.strip().split(",") if text.strip() else []
+    conf = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if not key.strip() or not value.strip():
+            # What it says may be a password: it is not repeated.
+            raise UsageError(f"--rdzv-conf: {key.strip() or pair!r} is not KEY=VALUE.")
+        conf[key.strip()] = value.strip()
+    return conf
+
+
+def _seconds(conf: dict[str, str], key: str, otherwise: float, least: float = 1) -> float:
+    text = conf.get(key)
+    if text is None:
+        return otherwise
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value < 10**9:
+        raise UsageError(f"--rdzv-conf {key}={text}: give seconds, {least:g} or more.")
+    return value

@@ -1,0 +1,93 @@
+"""A run over several hosts: this host's agent around its workers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from procession._agent.agent import Agent, Patience
+from procession._etcd.meeting import EtcdMeeting
+from procession._etcd.settings import read_settings
+from procession._membership.model import Member, Terms
+from procession._os.ports import free_port
+from procession.cli.crew import HostCrew
+from procession.cli.execute import Run, signal_exception
+from procession.cli.say import say, write
+from procession.errors import RendezvousConnectionError, RunFailedError, UsageError
+from procession.multiprocessing.supervision import SignalException
+
+if TYPE_CHECKING:
+    from procession._etcd.settings import Settings
+    from procession._membership.machine import End
+    from procession.cli.nodes import Nodes
+
+
+class RunOverHosts(Run):
+    """One host's part of a run."""
+
+    def make_attempts(self) -> None:
+        """Meet the others, and go through gangs with them until the run is over.
+
+        Raises:
+            RunFailedError: It has failed, on whichever host.
+            SignalException: A signal ended this host's part.
+            ProcessionError: This host's part could not be started or carried on.
+        """
+        nodes = self.plan.nodes
+        if nodes is None:
+            raise ValueError("a plan for this host alone")
+        member = self._member(nodes)
+        crew = HostCrew(self, self.plan, self.gate, signal_exception)
+        with self.gate.held():
+            agent = Agent(
+                member.id,
+                Terms(nodes.least, nodes.most, self.plan.max_restarts),
+                EtcdMeeting(_settings(nodes), self.run_id, member, nodes.lease),
+                crew,
+                Patience(nodes.join, nodes.last_call),
+                say,
+                SignalException,
+            )
+            conclude(agent.run())
+
+    def _member(self, nodes: Nodes) -> Member:
+        host = os.uname().nodename
+        return Member(
+            id=f"{host}-{os.getpid()}-{os.urandom(4).hex()}",
+            host=host,
+            since=0,
+            workers=len(self.plan.environments),
+            node_rank=nodes.node_rank,
+            address=nodes.address,
+            port=free_port(),
+        )
+
+
+def conclude(end: End) -> None:
+    """Make of an end what the command ends with.
+
+    Raises:
+        RunFailedError: The run has failed.
+        RendezvousConnectionError: It goes on without this host.
+    """
+    verdict = end.verdict
+    if verdict is None:
+        raise RendezvousConnectionError(
+            f"{end.reason}. The workers of this host have been killed: the others may go on "
+            "without it."
+        )
+    if verdict.status:
+        if verdict.report:
+            write(f"{verdict.report}\n")
+        raise RunFailedError(f"the run has failed: {verdict.reason}", verdict.status)
+
+
+def _settings(nodes: Nodes) -> Settings:
+    path, password = nodes.conf.get("password_file"), ""
+    if path:
+        try:
+            with open(path, encoding="utf-8") as file:
+                password = file.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--rdzv-conf password_file={path}: {error}.") from error
+    return read_settings(nodes.endpoint, nodes.conf, os.environ, password)

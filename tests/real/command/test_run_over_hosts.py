@@ -1,0 +1,234 @@
+"""``procession run`` on several hosts, which here are several commands that share a real etcd."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession._etcd.client import Client
+from procession._etcd.settings import read_settings
+from procession.testing.waiting import wait_for_text
+
+pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
+
+TELL = """
+import json, os, sys, time
+names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE",
+         "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT",
+         "TORCHELASTIC_RUN_ID")
+name = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{os.environ['RANK']}"
+line = json.dumps({**{n: os.environ[n] for n in names}, "pid": os.getpid(), "name": name})
+fd = os.open(f"{sys.argv[1]}/all", os.O_WRONLY | os.O_APPEND)
+os.write(fd, (line + chr(10)).encode())
+"""
+UNTIL_TOLD = (
+    TELL
+    + """
+while not os.path.exists(f"{sys.argv[1]}/go"):
+    time.sleep(0.02)
+code = open(f"{sys.argv[1]}/go").read()
+if name in code:
+    sys.exit(int(code.split()[1]))
+"""
+)
+
+
+class Hosts:
+    """Commands that share an etcd, and a directory in which their workers tell of themselves."""
+
+    def __init__(self, here: Any, cluster: Any) -> None:
+        self.here, self.cluster = here, cluster
+        self.told = here.directory / "told"
+        self.told.mkdir()
+        (self.told / "all").touch()
+        here.file("s.py", UNTIL_TOLD)
+
+    def start(self, rank: int, *words: str, conf: str = "lease=3", **kw: Any) -> Any:
+        endpoints = ";".join(member.endpoint for member in self.cluster.members)
+        rendezvous = ("--rdzv-backend", "etcd", "--rdzv-endpoint", endpoints, "--rdzv-id", "job")
+        options = ("--rdzv-conf", conf, "--node-rank", str(rank))
+        return self.here.start(*rendezvous, *options, *words, "s.py", str(self.told), **kw)
+
+    def workers(self, generation: int, count: int) -> list[dict[str, str]]:
+        """What the workers of a gang have told, by rank, once all have."""
+        names = [f"{generation}-{rank}" for rank in range(count)]
+        for name in names:
+            text = wait_for_text(self.told / "all", f'"name": "{name}"', 20)
+        told = {worker["name"]: worker for worker in map(json.loads, text.splitlines())}
+        return [told[name] for name in names]
+
+    def go(self, text: str = "") -> None:
+        """Have the workers end: all well, or ``GENERATION-RANK STATUS``."""
+        (self.told / ".go").write_text(text)
+        (self.told / ".go").rename(self.told / "go")
+
+    def end(self, process: Any) -> tuple[int, str]:
+        _, err = process.communicate(timeout=60)
+        return process.returncode, err
+
+
+@pytest.fixture
+def hosts(here: Any, make_cluster: Callable[..., Any]) -> Hosts:
+    return Hosts(here, make_cluster())
+
+
+def test_workers_find_themselves_in_one_gang(hosts: Hosts) -> None:
+    second = hosts.start(1, "--nnodes", "2", "-n", "2")
+    first = hosts.start(0, "--nnodes", "2", "-n", "1")
+    told = hosts.workers(0, 3)
+    hosts.go()
+    assert [hosts.end(process)[0] for process in (first, second)] == [0, 0]
+    assert [worker["LOCAL_RANK"] for worker in told] == ["0", "0", "1"]
+    assert [worker["GROUP_RANK"] for worker in told] == ["0", "1", "1"]
+    assert [worker["LOCAL_WORLD_SIZE"] for worker in told] == ["1", "2", "2"]
+    common = ("WORLD_SIZE", "ROLE_WORLD_SIZE", "GROUP_WORLD_SIZE", "MASTER_ADDR")
+    assert {tuple(worker[name] for name in common) for worker in told} == {
+        ("3", "3", "2", "127.0.0.1")
+    }
+    assert len({worker["MASTER_PORT"] for worker in told}) == 1
+    assert {worker["TORCHELASTIC_RUN_ID"] for worker in told} == {"job"}
+    assert hosts.here.left() == []
+
+
+def test_a_failure_is_the_same_everywhere(hosts: Hosts) -> None:
+    second = hosts.start(1, "--nnodes", "2", "-n", "2")
+    first = hosts.start(0, "--nnodes", "2")
+    hosts.workers(0, 3)
+    hosts.go("0-2 42")
+    ends = [hosts.end(process) for process in (first, second)]
+    assert [code for code, _ in ends] == [42, 42]
+    for _, text in ends:
+        assert "rank      : 2 (local_rank: 1)" in text
+        assert "exitcode  : 42" in text
+        assert f"the run has failed: workers failed on {os.uname().nodename}" in text
+    assert hosts.here.left() == []
+
+
+def test_the_budget_is_the_runs(hosts: Hosts) -> None:
+    words = ("--nnodes", "2", "--max-restarts", "1")
+    processes = [hosts.start(rank, *words) for rank in (0, 1)]
+    hosts.workers(0, 2)
+    hosts.go("0-0 7")
+    again = hosts.workers(1, 2)
+    assert [hosts.end(process)[0] for process in processes] == [0, 0]
+    assert {worker["TORCHELASTIC_RESTART_COUNT"] for worker in again} == {"1"}
+
+
+def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
+    stays, leaves = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))
+    hosts.workers(0, 2)
+    leaves.send_signal(signal.SIGTERM)
+    assert hosts.end(leaves)[0] == 128 + signal.SIGTERM
+    alone = hosts.workers(1, 1)
+    assert alone[0]["WORLD_SIZE"] == "1"
+    hosts.go()
+    assert hosts.end(stays)[0] == 0
+
+
+def test_a_signal_while_hosts_are_waited_for(hosts: Hosts) -> None:
+    process = hosts.start(0, "--nnodes", "2")
+    line = process.stderr.readline()
+    assert "waiting for 1 of 2 hosts (have " in line
+    process.send_signal(signal.SIGINT)
+    assert hosts.end(process)[0] == 128 + signal.SIGINT
+    assert not (hosts.here.directory / "procession-runs" / "latest").exists()
+
+
+def test_an_agent_is_killed_and_the_rest_goes_on(hosts: Hosts) -> None:
+    words = ("--nnodes", "1:2", "--max-restarts", "1")
+    stays, dies = (hosts.start(rank, *words) for rank in (0, 1))
+    old = hosts.workers(0, 2)
+    dies.kill()
+    dies.communicate()
+    hosts.workers(1, 1)
+    assert not any(Path(f"/proc/{worker['pid']}").exists() for worker in old)
+    hosts.go()
+    assert hosts.end(stays)[0] == 0
+    assert hosts.here.left() == []
+
+
+def test_a_lost_host_without_a_budget(hosts: Hosts) -> None:
+    stays, dies = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))
+    hosts.workers(0, 2)
+    dies.kill()
+    dies.communicate()
+    code, text = hosts.end(stays)
+    assert code == 1
+    assert f"lost {os.uname().nodename}: nothing was heard" in text
+    assert hosts.here.left() == []
+
+
+def test_without_the_store_no_worker_is_left(hosts: Hosts) -> None:
+    processes = [hosts.start(rank, "--nnodes", "2") for rank in (0, 1)]
+    hosts.workers(0, 2)
+    hosts.cluster.members[0].kill()
+    for process in processes:
+        code, text = hosts.end(process)
+        assert code == 69
+        assert "etcd has not answered for 2.1 s" in text
+        assert "The workers of this host have been killed" in text
+    assert hosts.here.left() == []
+
+
+def test_who_comes_when_all_is_over_is_told(hosts: Hosts) -> None:
+    process = hosts.start(0, "--nnodes", "1:2", conf="lease=3,last_call_timeout=0")
+    hosts.workers(0, 1)
+    hosts.go()
+    assert hosts.end(process)[0] == 0
+    code, text = hosts.end(hosts.start(1, "--nnodes", "1:2"))
+    assert code == 69
+    assert "the run is over: succeeded. For another one give another --rdzv-id." in text
+
+
+def test_a_program_that_is_not_there_ends_the_run_on_all_hosts(hosts: Hosts) -> None:
+    good = hosts.start(0, "--nnodes", "2")
+    bad = hosts.here.file("solver", "#!/no/such/interpreter\n", mode=0o755)
+    endpoint = hosts.cluster.members[0].endpoint
+    wrong = hosts.here.start(
+        *("--nnodes", "2", "--rdzv-backend", "etcd", "--rdzv-endpoint", endpoint),
+        *("--rdzv-id", "job", "--node-rank", "1", "--no-python", str(bad)),
+    )
+    code, text = hosts.end(wrong)
+    assert code == 127
+    assert "/no/such/interpreter" in text
+    code, text = hosts.end(good)
+    assert code == 127
+    assert "/no/such/interpreter" in text
+
+
+def test_nobody_sees_the_password(hosts: Hosts) -> None:
+    endpoint = hosts.cluster.members[0].endpoint
+    client = Client(read_settings(endpoint, {}, {}))
+    for path, body in (
+        ("/v3/auth/user/add", {"name": "root", "password": "ex-tremely-secret"}),
+        ("/v3/auth/user/grant", {"user": "root", "role": "root"}),
+        ("/v3/auth/enable", {}),
+    ):
+        client.call(path, body)
+    client.close()
+    known = {"ETCDCTL_USER": "root", "ETCDCTL_PASSWORD": "ex-tremely-secret"}
+    right = hosts.start(0, "--nnodes", "1:2", conf="last_call_timeout=0", environ=known)
+    hosts.workers(0, 1)
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert "ex-tremely-secret" not in listing.stdout
+    hosts.go()
+    code, text = hosts.end(right)
+    assert code == 0
+    wrong = hosts.start(1, "--nnodes", "2", environ={**known, "ETCDCTL_PASSWORD": "guessed-it"})
+    code, refusal = hosts.end(wrong)
+    assert code == 2
+    assert "etcd does not let root in" in refusal
+    written = [
+        path.read_text(errors="replace")
+        for path in (hosts.here.directory / "procession-runs").rglob("*")
+        if path.is_file()
+    ]
+    for secret in ("ex-tremely-secret", "guessed-it"):
+        assert not any(secret in found for found in (*written, text, refusal))
