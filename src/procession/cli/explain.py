@@ -140,6 +140,8 @@ def _care(plan: Plan) -> Iterator[str]:
     limit = plan.logs.limit
     if limit is not None:
         yield f"of each stream the newest {limit} bytes stay on the disk"
+    if plan.logs.tty_rank is not None:
+        yield f"local rank {plan.logs.tty_rank} has your terminal, and stdout.log what it writes to it"
     for policy, text in _PIPED.items():
         ranks = [rank for rank, wished in plan.logs.pipes.items() if wished == policy]
         if ranks:

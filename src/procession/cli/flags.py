@@ -194,6 +194,15 @@ def _log_directory(group: _ArgumentGroup) -> None:
         "ours does, and the worker waits for it), pipe-drop (the oldest lines are dropped instead), "
         "or by local rank as in 0-3:pipe (procession's own; default: file)",
     )
+    _option(
+        group,
+        "--tty-rank",
+        type=int,
+        default=None,
+        metavar="RANK",
+        help="local rank that has your terminal: for pdb, prompts, progress bars; what it writes goes "
+        "to its stdout.log too (procession's own)",
+    )
 
 
 def _streams(group: _ArgumentGroup) -> None:

@@ -33,6 +33,7 @@ class Logs(NamedTuple):
         keep_runs: How many finished runs are left at the end, None for all.
         limit: Bytes of each stream that may stay on the disk, None for all.
         pipes: Local ranks whose output goes through a pipe, with ``block`` or ``drop``.
+        tty_rank: The local rank that has a terminal of its own, None for none.
         stdout_filters: Words whose lines are copied to ``filtered_stdout.log``.
         stderr_filters: The same of stderr.
     """
@@ -45,6 +46,7 @@ class Logs(NamedTuple):
     keep_runs: int | None
     limit: int | None
     pipes: dict[int, str]
+    tty_rank: int | None
     stdout_filters: list[str]
     stderr_filters: list[str]
 
@@ -213,7 +215,8 @@ def _prefixes(
 
 
 def _logs(args: Namespace, environ: Mapping[str, str], workers: int) -> Logs:
-    redirects, tee = settings.streams(args)
+    tty_rank = settings.tty_rank(args, workers)
+    redirects, tee = settings.on_terminal(settings.streams(args), tty_rank, workers)
     if args.keep_runs is not None:
         settings.at_least(1, args.keep_runs, "--keep-runs")
     return Logs(
@@ -225,6 +228,7 @@ def _logs(args: Namespace, environ: Mapping[str, str], workers: int) -> Logs:
         keep_runs=args.keep_runs,
         limit=settings.log_limit(args.log_limit),
         pipes=pipes(args.capture, workers),
+        tty_rank=tty_rank,
         stdout_filters=args.duplicate_stdout_filters,
         stderr_filters=args.duplicate_stderr_filters,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from procession.cli.actions import Default
 from procession.cli.words import suggestion
 from procession.errors import UsageError
-from procession.multiprocessing.std import Std
+from procession.multiprocessing.std import Std, to_map
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -73,6 +73,34 @@ def streams(args: Namespace) -> tuple[Streams, Streams]:
     if isinstance(args.redirects, Default) and isinstance(args.tee, Default):
         return Std.NONE, Std.ALL
     return _streams(args.redirects, "--redirects"), _streams(args.tee, "--tee")
+
+
+def tty_rank(args: Namespace, workers: int) -> int | None:
+    """The local rank of ``--tty-rank``, None for none.
+
+    Raises:
+        UsageError: There is no such rank, or it cannot have a terminal.
+    """
+    rank = args.tty_rank
+    if rank is None:
+        return None
+    option = f"--tty-rank {rank}"
+    if not 0 <= rank < workers:
+        raise UsageError(f"{option}: give a local rank from 0 to {workers - 1}.")
+    for other, given in (("--run-path", args.run_path), ("--preload", args.preload)):
+        if given:
+            raise UsageError(f"{option}: not together with {other}. Leave one of them out.")
+    return int(rank)
+
+
+def on_terminal(
+    chosen: tuple[Streams, Streams], rank: int | None, workers: int
+) -> tuple[Streams, Streams]:
+    """What goes to files and to both, where one rank's output reaches the console by its terminal."""
+    if rank is None:
+        return chosen
+    redirects, tee = (to_map(streams, workers) for streams in chosen)
+    return redirects | {rank: Std.ALL}, tee | {rank: Std.NONE}
 
 
 def _streams(text: str, option: str) -> Streams:

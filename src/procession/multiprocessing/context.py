@@ -18,9 +18,10 @@ from procession._loop.gate import SignalGate, weakly
 from procession._loop.machine import Phase
 from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
+from procession.multiprocessing.captures import Captures
 from procession.multiprocessing.fork_server import common_environment, judge_server
 from procession.multiprocessing.results import RunProcsResult
-from procession.multiprocessing.streams import captured, flush_own, open_streams
+from procession.multiprocessing.streams import flush_own, open_streams
 from procession.multiprocessing.supervision import (
     SignalException,
     Supervision,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
-    from procession.multiprocessing.piping import Piping
 
 __all__ = ["PContext", "require_all_ranks"]
 
@@ -91,7 +91,7 @@ class PContext(abc.ABC):
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(signal_exception, weakly(self._forward), weakly(self._ask))
         self._held_things = ExitStack()
-        self._piping: Piping | None = None
+        self._captures = Captures(self._supervision, self.stdouts, self.stderrs)
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         tee_stdouts = _readable(destination.tee_stdouts)
         tee_stderrs = _readable(destination.tee_stderrs)
@@ -228,19 +228,20 @@ class PContext(abc.ABC):
                 signal_numbers((*signals.forward_signals, *asking)),
             )
             self._start_gang()
-            self._keep_books()
+            self._captures.keep_books(self._held_things)
             self._show_output()
-            if self._piping is not None:  # before the views are: they show what it has written
-                self._held_things.callback(self._piping.finish)
+            # Ends before the views, which show what it has written.
+            self._held_things.callback(self._captures.finish)
         except BaseException:
             self._release()
             raise
 
     def _start_gang(self) -> None:
         flush_own()
+        self._held_things.callback(self._captures.finish)  # also where the start fails
         self._inherited_env = dict(os.environ)
         with ExitStack() as for_the_start:
-            streams = self._piped(open_streams(self.stdouts, self.stderrs, for_the_start))
+            streams = self._captures.lay(open_streams(self.stdouts, self.stderrs, for_the_start))
             LEASE.take()
             self._held_things.callback(LEASE.give_back)
             gang = self._gang = self._make_gang()
@@ -250,19 +251,7 @@ class PContext(abc.ABC):
                 if gang.make_room(self._interrupted):
                     self._start_worker(gang, rank, streams[rank])
             gang.started(self._interrupted)
-            if self._piping is not None:
-                self._piping.started(gang)
-
-    def _piped(self, streams: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-        """Have the output of those ranks go through pipes for which that is wished."""
-        if not self._supervision.pipes:
-            return streams
-        from procession.multiprocessing.piping import Piping
-
-        paths = {rank: (self.stdouts[rank], self.stderrs[rank]) for rank in streams}
-        self._piping = Piping(self._supervision.pipes, paths, streams)
-        self._held_things.callback(self._piping.finish)
-        return self._piping.streams
+            self._captures.started(gang)
 
     def _make_gang(self) -> Gang:
         guardian = self._borrow_guardian()
@@ -295,17 +284,6 @@ class PContext(abc.ABC):
     def _is_swept(self) -> bool:
         gang = self._gang
         return gang is not None and gang.phase is Phase.ENDED and not gang.guardian_lost
-
-    def _keep_books(self) -> None:
-        books = self._supervision.books
-        files = captured(self.stdouts, self.stderrs) if books else []
-        if books and files:
-            from procession._logs import tail
-            from procession._logs.ledger import keep_books
-
-            ledgers = keep_books(files, books.limit, books.say)
-            self._held_things.callback(tail.finish, ledgers)
-            tail.show(ledgers)
 
     def _show_output(self) -> None:
         for tail_log in self._tail_logs:

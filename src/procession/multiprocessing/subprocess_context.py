@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import spawn_guardian
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from procession.numa.binding import NumaOptions
 
 __all__ = ["SubprocessContext"]
+
+
+_ON_TERMINAL = os.path.join(os.path.dirname(SCRIPT_BOOTSTRAP), "on_terminal.py")
 
 
 class SubprocessContext(PContext):
@@ -91,7 +96,11 @@ class SubprocessContext(PContext):
         argv = [self._binary, *map(str, arguments)]
         env = self.worker_env(rank)
         refuse_unspeakable(argv, env)
-        gang.start(rank, programs(self._binary, env), argv, env, (0, *streams))
+        if rank == self._supervision.tty_rank:
+            argv = [sys.executable, "-I", "-S", _ON_TERMINAL, *argv]
+            gang.start(rank, argv[:1], argv, env, (streams[0], *streams))
+        else:
+            gang.start(rank, programs(self._binary, env), argv, env, (0, *streams))
 
 
 def _check_preload(wishes: Supervision, args: dict[int, tuple[Any, ...]]) -> None:

@@ -81,6 +81,8 @@ class Supervision:
         pipes: Local ranks whose captured output goes through a pipe to its file, for a file system
             that may stall or fill: ``block`` has the worker wait then, ``drop`` drops the oldest lines
             that wait. docs/logs.md says what dies with what.
+        tty_rank: The local rank of a binary that gets a terminal of its own, which is that of this
+            process as long as it runs; None for none.
         isolate: ``pidns`` puts the gang into a PID namespace of its own, which ends with its
             guardian at the kernel's hand, whoever else is killed; needs root or user namespaces.
             docs/isolation.md says what is different for the workers.
@@ -97,6 +99,7 @@ class Supervision:
     fork_server: ForkServer | None = None
     books: LogBooks | None = None
     pipes: Mapping[int, str] = field(default_factory=dict)
+    tty_rank: int | None = None
     isolate: str = ""
 
     def __post_init__(self) -> None:
