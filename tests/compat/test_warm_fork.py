@@ -22,6 +22,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
 import forked
 
+pytestmark = pytest.mark.torch
+
 WORKERS = 2
 
 
