@@ -409,3 +409,32 @@ def test_ends_in_words(exitcode: int, name: str, meaning: str) -> None:
     assert exit_name(exitcode) == name
     assert meaning in exit_meaning(exitcode)
     assert bool(meaning) == bool(exit_meaning(exitcode))
+
+
+def test_a_narrow_terminal() -> None:
+    lines = render_report(
+        ReportView(
+            "x", (view(0, -9, stdout="/a/path/that/is/as/long/as/it/is/and/is/not/broken"),)
+        ),
+        width=40,
+    ).split("\n")
+    assert lines[0] == "=" * 40
+    long = [line for line in lines if len(line) > 40]
+    assert [line.partition(": ")[0] for line in long] == ["  stdout    "]
+    assert "  exitcode  : -9 (pid: 4000) SIGKILL:" in lines
+    assert "              killed; perhaps by the" in lines
+
+
+def test_earlier_attempts() -> None:
+    text = render_report(
+        ReportView("x", (view(0),), earlier=("rank 3 (SIGKILL)", "rank 2 (SIGBUS)"))
+    )
+    assert text.split("\n")[1:3] == [
+        "x FAILED",
+        "at attempt 3; before it: rank 3 (SIGKILL), rank 2 (SIGBUS)",
+    ]
+    many = render_report(ReportView("x", (view(0),), earlier=tuple(f"rank {n}" for n in range(99))))
+    assert many.split("\n")[2:4] == [
+        "at attempt 100; before it: rank 0, rank 1, ... 95 attempts left out ..., rank",
+        "  97, rank 98",
+    ]

@@ -43,12 +43,12 @@ def clean_lines(text: str) -> list[str]:
     return cleaned
 
 
-def clip(lines: Sequence[str], head: int, tail: int) -> list[str]:
+def clip(lines: Sequence[str], head: int, tail: int, what: str = "lines") -> list[str]:
     """The first and the last lines, and between them how many are left out."""
     left_out = len(lines) - head - tail
     if left_out <= 1:
         return list(lines)
-    return [*lines[:head], f"... {left_out} lines left out ...", *lines[-tail:]]
+    return [*lines[:head], f"... {left_out} {what} left out ...", *lines[-tail:]]
 
 
 def shape(lines: Sequence[str]) -> str:

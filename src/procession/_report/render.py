@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from procession._report.account import fate_lines, remains_lines
 from procession._report.clean import clean_line, clean_lines, clip
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from procession._report.fold import Group
     from procession._report.view import FailureView, ReportView
 
+Lines = list["str | Flow"]
+
 WIDTH = 79
 """Columns of what procession itself writes; tracebacks and paths stay as they are, to be copied."""
 
@@ -30,33 +32,51 @@ MOST_GROUPS = 5
 """Different errors shown beside the root cause; the rest is named."""
 
 
-def render_report(report: ReportView, boarder: str = "=", section: str = "-") -> str:
+class Flow(NamedTuple):
+    """A text that is wrapped to the width: ``label`` before it, and its width before what follows."""
+
+    text: str
+    label: str = ""
+
+
+def render_report(
+    report: ReportView, boarder: str = "=", section: str = "-", width: int = WIDTH
+) -> str:
     """The text of a report.
 
     Args:
         report: What happened; at least one failure.
         boarder: What the first and the last line are made of.
         section: What the lines between the parts are made of.
+        width: Columns, of what procession itself writes.
 
     Returns:
         Lines without a newline at the end, without escape sequences.
     """
     groups = fold(report.failures)
     parts = [
-        [f"{clean_line(report.name)} FAILED"],
+        _head(report),
         _ends(report),
         _others(groups),
         ["Root cause (first failure):", *_root(groups[0].first)],
     ]
-    border, line = (boarder * WIDTH)[:WIDTH], (section * WIDTH)[:WIDTH]
-    body = f"\n{line}\n".join("\n".join(part) for part in parts if part)
-    return f"{border}\n{body}\n{border}"
+    border, line = (boarder * width)[:width], (section * width)[:width]
+    shown = ["\n".join(_laid_out(part, width)) for part in parts if part]
+    return "\n".join([border, f"\n{line}\n".join(shown), border])
 
 
 # --- the parts ---
 
 
-def _ends(report: ReportView) -> list[str]:
+def _head(report: ReportView) -> Lines:
+    lines: Lines = [f"{clean_line(report.name)} FAILED"]
+    if report.earlier:
+        told = clip(report.earlier, 2, 2, "attempts")
+        lines.append(Flow(f"at attempt {len(report.earlier) + 1}; before it: {', '.join(told)}"))
+    return lines
+
+
+def _ends(report: ReportView) -> Lines:
     """How the others ended, what was left behind, and what could not be ended."""
     told = {view.rank for view in report.failures}
     known = {fate.rank: fate for fate in report.ledger.workers}
@@ -66,40 +86,40 @@ def _ends(report: ReportView) -> list[str]:
     }
     others = [fate for rank, fate in {**bare, **known}.items() if rank not in told]
     lines = [*fate_lines(others), *remains_lines(report.ledger)]
-    return [part for line in lines for part in _wrapped(line)]
+    return [Flow(line) for line in lines]
 
 
-def _others(groups: Sequence[Group]) -> list[str]:
+def _others(groups: Sequence[Group]) -> Lines:
     root = groups[0].first
     shown, more = groups[1 : MOST_GROUPS + 1], groups[MOST_GROUPS + 1 :]
     lines = [*_like_root(groups[0]), *(line for group in shown for line in _other(group, root))]
     if more:
         ranks = ranks_text(view.rank for group in more for view in group.members)
-        lines += _wrapped(f"and {ranks} with other errors")
+        lines.append(Flow(f"and {ranks} with other errors"))
     return ["Other failures:", *lines] if lines else []
 
 
-def _like_root(group: Group) -> list[str]:
+def _like_root(group: Group) -> Lines:
     """The ranks that failed as the root cause did, in one line."""
     root, *rest = group.members
     if not rest:
         return []
     numbers = "" if group.identical else " but for numbers"
-    return _wrapped(f"{_who(rest)}, {_after(rest[0], root)}: the same error{numbers}")
+    return [Flow(f"{_who(rest)}, {_after(rest[0], root)}: the same error{numbers}")]
 
 
-def _other(group: Group, root: FailureView) -> list[str]:
+def _other(group: Group, root: FailureView) -> Lines:
     first = group.first
     alike = "" if group.identical else ", alike but for numbers"
     return [
-        *_wrapped(f"{_who(group.members)}{_problem(first)}, {_after(first, root)}{alike}:"),
+        Flow(f"{_who(group.members)}{_problem(first)}, {_after(first, root)}{alike}:"),
         *_field("exitcode", f"{first.exitcode} {_exit_words(first)}"),
         *_traces(first),
         *_error(first, head=2, tail=10),
     ]
 
 
-def _root(root: FailureView) -> list[str]:
+def _root(root: FailureView) -> Lines:
     ran = "" if root.duration is None else f", {span(root.duration)} after its start"
     return [
         *_field("time", root.time + ran),
@@ -116,7 +136,7 @@ def _root(root: FailureView) -> list[str]:
 # --- one failure ---
 
 
-def _error(failure: FailureView, head: int, tail: int) -> list[str]:
+def _error(failure: FailureView, head: int, tail: int) -> Lines:
     """The error itself and the log it stands in."""
     if failure.traceback:
         stderr = _field("stderr", failure.stderr)
@@ -132,7 +152,7 @@ def _error(failure: FailureView, head: int, tail: int) -> list[str]:
     return [*_field("stderr", failure.stderr), *(message or _field("traceback", nothing))]
 
 
-def _traces(failure: FailureView) -> list[str]:
+def _traces(failure: FailureView) -> Lines:
     """What the host knows of it."""
     oom, space = failure.oom, failure.shared_memory
     counted = f"{oom.file}: oom_kill {oom.before}, then {oom.now}" if oom and oom.moved else ""
@@ -175,26 +195,34 @@ def _problem(failure: FailureView) -> str:
 # --- lines ---
 
 
-def _block(label: str, lines: Sequence[str], head: int, tail: int) -> list[str]:
+def _block(label: str, lines: Sequence[str], head: int, tail: int) -> Lines:
     """A field of several lines, which are left as they are."""
     return [f"  {label:<10}:", *_indented(clip(lines, head, tail))] if lines else []
 
 
-def _indented(lines: Sequence[str]) -> list[str]:
+def _indented(lines: Sequence[str]) -> Lines:
     return [f"    {line}".rstrip() for line in lines]
 
 
-def _field(label: str, value: str) -> list[str]:
+def _field(label: str, value: str) -> Lines:
     """``  label     : value``, continued below the value; nothing for an empty value."""
-    return _wrapped(value, f"  {label:<10}: ") if value else []
+    return [Flow(value, f"  {label:<10}: ")] if value else []
 
 
-def _wrapped(text: str, label: str = "") -> list[str]:
+def _laid_out(lines: Lines, width: int) -> list[str]:
+    return [
+        line
+        for each in lines
+        for line in ([each] if isinstance(each, str) else _wrapped(each, width))
+    ]
+
+
+def _wrapped(flow: Flow, width: int) -> list[str]:
     return textwrap.wrap(
-        clean_line(text),
-        WIDTH,
-        initial_indent=label,
-        subsequent_indent=" " * (len(label) or 2),
+        clean_line(flow.text),
+        max(width, len(flow.label) + 10),
+        initial_indent=flow.label,
+        subsequent_indent=" " * (len(flow.label) or 2),
         break_long_words=False,
         break_on_hyphens=False,
     )

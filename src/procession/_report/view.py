@@ -68,9 +68,11 @@ class ReportView(NamedTuple):
         failures: The self-inflicted ends in order of time; the first is the root cause.
         stopped: The workers that procession ended because of it.
         ledger: How each worker ended and what was left, as far as it is known.
+        earlier: What ended each of the attempts before this one, in a few words.
     """
 
     name: str
     failures: tuple[FailureView, ...] = ()
     stopped: tuple[FailureView, ...] = ()
     ledger: Ledger = Ledger()
+    earlier: tuple[str, ...] = ()

@@ -50,8 +50,7 @@ def run(main: "dict[str, Any]") -> None:
         below = _below_us(error.__traceback__)
         if os.getpid() == process:  # and not a child that the script forked
             _record(error.with_traceback(below), caught)
-        let_go()
-        _show_from(below)
+        _show_from(below, let_go)
         raise
 
 
@@ -63,16 +62,16 @@ def hold_signals() -> "Callable[[], None]":
     threads, where a mask holds for one.
 
     Returns:
-        What lets them through again, those that came meanwhile first.
+        What lets them through again, those that came meanwhile first; a second call does nothing.
     """
     came: list[int] = []
     theirs: dict[int, Any] = {}
 
     def let_go() -> None:
-        for signum, handler in theirs.items():
-            _signal.signal(signum, handler)
-        for signum in came:
-            _signal.raise_signal(signum)
+        while theirs:
+            _signal.signal(*theirs.popitem())
+        while came:
+            _signal.raise_signal(came.pop(0))
 
     for signum in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT):
         handler = _signal.getsignal(signum)
@@ -247,13 +246,20 @@ def _below_us(frames: "TracebackType | None") -> "TracebackType | None":
     return frames
 
 
-def _show_from(below: "TracebackType | None") -> None:
+def _show_from(below: "TracebackType | None", let_go: "Callable[[], None]") -> None:
     """Have the interpreter end on this exception with a traceback that begins at BELOW.
 
     Frames of ours are added again while the exception leaves them, so the last moment to hide them
     is the call of ``sys.excepthook``: ours trims, puts the script's hook back and calls it.
+
+    Args:
+        below: The traceback.
+        let_go: Lets signals through, once Python's own hook has printed all; a hook of the script's
+            may take any time, and is not waited for.
     """
     theirs = getattr(sys, "excepthook", sys.__excepthook__)
+    if theirs is not sys.__excepthook__:
+        let_go()
 
     def excepthook(
         kind: "type[BaseException]", error: BaseException, _: "TracebackType | None"
@@ -267,6 +273,7 @@ def _show_from(below: "TracebackType | None") -> None:
             raise
         except BaseException as failure:  # noqa: BLE001 - Python's words for a hook that fails
             _show_failed_hook(failure, error)
+        let_go()
 
     sys.excepthook = excepthook
 

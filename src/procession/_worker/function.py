@@ -88,7 +88,8 @@ def guarded(answer: Reply, prepare: Callable[[], Call]) -> None:
         _carry_out(answer, prepare)
     except SystemExit as stop:
         if stop.code:
-            note_exit(stop.code, time.monotonic_ns())
+            if answer.is_ours():
+                note_exit(stop.code, time.monotonic_ns())
             raise
         # Status 0 is success, but only of a function that was called and whose value is not lost.
         if answer.stage != reply.CALLED:
@@ -115,11 +116,17 @@ def _carry_out(answer: Reply, prepare: Callable[[], Call]) -> None:
 
 
 def _fail(answer: Reply, error: BaseException) -> NoReturn:
-    _report(error, time.monotonic_ns())
+    caught = time.monotonic_ns()
+    let_go = hold_signals()
+    _describe(error, caught)
     try:  # noqa: SIM105 - contextlib is an import
         answer.exception(error)
     except OSError:  # the words are in error.json
         pass
+    if sys.excepthook is not sys.__excepthook__:  # the user's may take any time
+        let_go()
+    _show(error)
+    let_go()
     if isinstance(error, KeyboardInterrupt):
         _die_of_sigint()
     sys.exit(1)
@@ -227,16 +234,18 @@ def _run_main(name: str | None, path: str | None) -> dict[str, Any]:
     return runpy.run_path(str(path), run_name=_MAIN)
 
 
-def _report(error: BaseException, caught: int) -> None:
-    """Describe ``error`` in error.json, then print it as Python would, without our own frames."""
-    let_go = hold_signals()
+def _describe(error: BaseException, caught: int) -> None:
+    """Describe ``error`` in error.json, and take our own frames from it."""
     while error.__traceback__ is not None and _is_ours(
         error.__traceback__.tb_frame.f_code.co_filename
     ):
         error.__traceback__ = error.__traceback__.tb_next
     _hand_on(error)
     errorfile.record(error, monotonic_ns=caught)
-    let_go()
+
+
+def _show(error: BaseException) -> None:
+    """Print ``error`` as Python would."""
     try:
         sys.excepthook(type(error), error, error.__traceback__)
     except BaseException:  # noqa: BLE001 - a hook of the user's

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from procession._loop.gate import SignalGate
 from procession._os.ports import free_port
 from procession._report.account import hard_lines, remains_lines
-from procession._report.words import exit_name, ranks_text
-from procession.cli.record import Record, message
+from procession.cli.record import Record, first_cause, message
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.runid import random_id
 from procession.cli.say import say, whisper, write
@@ -119,7 +118,9 @@ class Run:
                 say(leaving or restart_line(result, number + 2, last + 1))
             if leaving:
                 break
-        raise ChildFailedError(self.plan.title, result.failures, result.stopped, result.ledger)
+        error = ChildFailedError(self.plan.title, result.failures, result.stopped, result.ledger)
+        error.earlier = self.record.earlier_causes()
+        raise error
 
     def _attempt(self, number: int) -> RunProcsResult:
         context: PContext | None = None
@@ -210,13 +211,10 @@ class Run:
 
 def restart_line(result: RunProcsResult, attempt: int, attempts: int) -> str:
     """What is said when a gang is started again; attempts are counted from 1. Pure."""
-    rank, failure = next(iter(result.failures.items()))
     others = len(result.failures) - 1
     more = f" and {others} more" if others else ""
-    return (
-        f"{ranks_text([rank])}{more} failed ({exit_name(failure.exitcode)}); "
-        f"attempt {attempt} of {attempts} starts"
-    )
+    who, how = first_cause(result)
+    return f"{who}{more} failed ({how}); attempt {attempt} of {attempts} starts"
 
 
 def _finished(context: PContext) -> RunProcsResult:

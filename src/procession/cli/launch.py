@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from procession._guardian.client import spawn_guardian
 from procession._guardian.kept import KeptGuardian
 from procession.cli.runid import random_id
-from procession.cli.say import let_go_of_lost_streams, say, write
+from procession.cli.say import columns, let_go_of_lost_streams, say, write
 from procession.errors import ProcessionError
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def _end(error: BaseException) -> int:
     from procession.multiprocessing.supervision import SignalException
 
     if isinstance(error, ChildFailedError):
-        write(f"{error}\n")
+        from procession._report.render import render_report
+
+        write(f"\n{render_report(error.report(), width=columns())}\n")
     elif isinstance(error, (ProcessionError, SignalException)):
         say(message(error))
     elif not isinstance(error, KeyboardInterrupt):

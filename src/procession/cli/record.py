@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from procession._report.words import exit_name, ranks_text
 from procession.cli.exits import exit_status
 from procession.errors import (
     ProgramNotExecutableError,
@@ -57,6 +58,12 @@ class Record:
         self.attempts.append(Attempt(number, master_port, started_ns))
         return self.attempts[-1]
 
+    def earlier_causes(self) -> tuple[str, ...]:
+        """What ended each attempt but the last."""
+        results = [attempt.result for attempt in self.attempts[:-1]]
+        causes = [first_cause(result) for result in results if result and result.failures]
+        return tuple(f"{who} ({how})" for who, how in causes)
+
     def document(self, error: BaseException | None, ended_ns: int) -> dict[str, Any]:
         """What ``report.json`` holds at the end.
 
@@ -105,6 +112,12 @@ class Record:
         kept = ("attempt", "root_cause", "failures", "stopped", "ledger")
         times = {"master_port": attempt.master_port, "started_ns": attempt.started_ns}
         return {**times, **{key: report[key] for key in kept}}
+
+
+def first_cause(result: RunProcsResult) -> tuple[str, str]:
+    """Who failed first, and how: ``("rank 3", "SIGKILL")``. Pure."""
+    rank, failure = next(iter(result.failures.items()))
+    return ranks_text([rank]), exit_name(failure.exitcode)
 
 
 def running_document(pid: int, mark: str, started_ns: int) -> dict[str, Any]:

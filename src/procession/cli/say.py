@@ -59,6 +59,19 @@ def _write_while_it_takes(fd: int, data: bytes, patience: float) -> None:
         data = data[os.write(fd, data[:size]) :]
 
 
+def columns(most: int = 79, least: int = 30) -> int:
+    """The columns that a text may take: those of a narrow terminal, ``most`` of any other stderr."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # no terminal; closed, None, another kind of object
+        return most
+    return max(least, min(most, width - 1)) if width else most
+
+
 def let_go_of_lost_streams() -> None:
     """Have the end of the process not trip over a terminal or pipe that is gone.
 

@@ -54,6 +54,7 @@ def test_the_environment_of_workers(here: Any) -> None:
     assert 1024 <= port <= 65535
     assert re.fullmatch(r"[0-9a-f-]{36}", added.pop("PROCESSION_RUN_ID"))
     assert added.pop("TORCHELASTIC_ERROR_FILE") == str(run.resolve() / "attempt_0/0/error.json")
+    assert added.pop("PROCESSION_STOP_FILE") == str(run.resolve() / "stop")
     added.pop("LC_CTYPE", None)  # Python's own, in the C locale
     assert added == {
         "RANK": "0",

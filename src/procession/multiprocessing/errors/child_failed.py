@@ -27,6 +27,7 @@ class ChildFailedError(Exception):
         failures: By global rank, the workers that failed by themselves.
         stopped: By global rank, the workers that were ended because of that.
         ledger: How each worker ended and by whom, what dead workers had left, what could not be ended.
+        earlier: What ended each of the attempts before, in a few words.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ChildFailedError(Exception):
         self.failures = failures
         self.stopped = stopped or {}
         self.ledger = ledger
+        self.earlier: tuple[str, ...] = ()
         if not failures:
             raise AssertionError("a ChildFailedError is of at least one failure")
         super().__init__(self.format_msg())
@@ -74,6 +76,7 @@ class ChildFailedError(Exception):
             tuple(_view(rank, failure) for rank, failure in ordered),
             tuple(_view(rank, failure) for rank, failure in self.stopped.items()),
             self.ledger,
+            self.earlier,
         )
 
 
