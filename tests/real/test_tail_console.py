@@ -124,6 +124,20 @@ def wait_until_full(fd: int) -> None:
         time.sleep(0.005)  # there is no event for "no longer writable"
 
 
+def wait_until_stuck(child: Child, terminal: int) -> None:
+    """Wait until a terminal takes nothing more; it may call itself writable all the same."""
+    poll = select.poll()
+    poll.register(terminal, select.POLLOUT)
+    tasks = Path(f"/proc/{child.process.pid}/task")
+    deadline = time.monotonic() + 30
+    while poll.poll(0):
+        waits = [(task / "wchan").read_text() for task in tasks.iterdir()]
+        if {"wait_woken", "n_tty_write"} & set(waits):
+            return
+        assert time.monotonic() < deadline, waits
+        time.sleep(0.005)  # there is no event for "no longer writable"
+
+
 class TestBlocked:
     def test_it_blocks_nothing_and_loses_nothing(self, folder: Path, pipe: tuple[int, int]) -> None:
         reader, writer = pipe
@@ -453,7 +467,7 @@ logs[1].stop()
         _, slave = terminal
         code = "tail.SINK_PATIENCE = 0.3\n" + BLOCKED + "log.stop(); say(repr(log.skipped))\n"
         child = start(code + "os._exit(0)", folder, slave)
-        wait_until_full(slave)
+        wait_until_stuck(child, slave)
         child.go_on()
         child.hear("main thread runs")
         assert re.fullmatch(r"\{.*: \d+\}\n", child.said.readline())

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from procession._log import Logger
 from procession._logs.lines import BLOCK
+from procession._logs.look import TIME
 
 if TYPE_CHECKING:
-    from procession._logs.lines import LineAssembler
+    from collections.abc import Sequence
+
+    from procession._logs.fold import Fold
+    from procession._logs.lines import LineAssembler, Piece
     from procession._logs.sinks import Sink
 
 logger = Logger(__name__)
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+_FOR_EYES = 4096  # the block that is read for a terminal, which takes no more at a time
+
+
+def time_of_day() -> bytes:
+    """The local time, to the millisecond."""
+    seconds, ns = divmod(time.time_ns(), 10**9)
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{ns // 10**6:03}".encode()
 
 
 class Output:
@@ -26,11 +40,13 @@ class Output:
         sink: Where they go.
     """
 
-    __slots__ = ("lines", "offset", "over", "sink")
+    __slots__ = ("_stamped", "block", "lines", "offset", "over", "sink")
 
     def __init__(self, lines: LineAssembler, sink: Sink) -> None:
         self.lines = lines
         self.sink = sink
+        self.block = _FOR_EYES if sink.terminal else BLOCK
+        self._stamped = lines.prefix if TIME in lines.prefix else None
         self.offset = 0
         self.over = False  # nothing more is shown here
 
@@ -38,6 +54,8 @@ class Output:
         """Show the next bytes of the file, as far as they end lines."""
         self.offset += len(block)
         lines = self.lines
+        if self._stamped is not None:
+            lines.prefix = self._stamped.replace(TIME, time_of_day())
         held = 0 if lines.by_block else lines.held
         try:
             pieces = lines.feed(block)
@@ -47,16 +65,27 @@ class Output:
             return
         if pieces:
             own = 0 if lines.by_block else held + len(block) - lines.held
-            self.sink.put_lines(lines, pieces, own)
+            self._put_lines(pieces, own)
+
+    def _put_lines(self, pieces: Sequence[Piece], own: int) -> None:
+        self.sink.put_lines(self.lines, pieces, own)
 
     def show_part(self) -> None:
-        """Show what is held of the last line; what follows continues it."""
+        """Show what is held of the last line; what follows continues it, or draws it again."""
+        if self.lines.is_bar:
+            self.sink.put_bar(self.lines, self.lines.bar)
+        else:
+            self.show_rest()
+
+    def show_rest(self) -> None:
+        """Show what is held of the last line, since nothing follows it."""
         held = self.lines.held
+        self.sink.drop_bar(self.lines)
         self.sink.put_part(self.lines, self.lines.flush(), held)
 
     def begin_again(self, offset: int = 0) -> None:
         """Show the file from there; the line that it stands in ends, as far as it is known."""
-        self.show_part()
+        self.show_rest()
         self.sink.end_line(self.lines)
         self.lines.restart()
         self.offset = offset
@@ -67,6 +96,30 @@ class Output:
         self.begin_again(released)
         if not self.lines.selective:
             self.sink.put_lines(self.lines, self.lines.feed(notice), 0)
+
+
+class FoldedOutput(Output):
+    """An output whose whole lines wait for their like in other outputs.
+
+    Args:
+        lines: As for `Output`.
+        sink: As for `Output`.
+        fold: Where they wait.
+        rank: Whose they are.
+    """
+
+    __slots__ = ("fold", "rank")
+
+    def __init__(self, lines: LineAssembler, sink: Sink, fold: Fold, rank: int) -> None:
+        super().__init__(lines, sink)
+        lines.by_block = False
+        self.fold = fold
+        self.rank = rank
+
+    def _put_lines(self, pieces: Sequence[Piece], own: int) -> None:  # noqa: ARG002
+        now = time.monotonic()
+        for line in b"".join(pieces).split(b"\n")[:-1]:
+            self.fold.add(self.rank, line.removeprefix(self.lines.prefix) + b"\n", now)
 
 
 class Floor(Protocol):
@@ -155,7 +208,7 @@ class Followed:
             The number of bytes read, and whether there may be more right behind them.
         """
         if len(self.outputs) == 1:  # nearly always, and in a hurry
-            return self._advance_together(self.outputs, BLOCK)
+            return self._advance_together(self.outputs, self.outputs[0].block)
         takers = [output for output in self.outputs if not output.sink.blocked]
         offset = min([output.offset for output in takers])
         ahead = [output.offset - offset for output in takers if output.offset > offset]

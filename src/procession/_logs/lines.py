@@ -34,6 +34,7 @@ class LineAssembler:
             at each.
         limit: The most bytes of a line that are shown; a mark says how many more there are.
         source: Where a line can be read in full, for that mark.
+        rank: Whose stream it is.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class LineAssembler:
         "_open",
         "by_block",
         "prefix",
+        "rank",
         "selective",
         "source",
     )
@@ -55,8 +57,10 @@ class LineAssembler:
         dress: Dress | None = None,
         limit: int = LONGEST_HELD,
         source: str = "its file",
+        rank: int = 0,
     ) -> None:
         self.prefix = prefix
+        self.rank = rank
         self._dress = dress
         self._limit = limit
         self.source = source
@@ -73,6 +77,16 @@ class LineAssembler:
     def held(self) -> int:
         """How many bytes of an unfinished line wait in here."""
         return len(self._held)
+
+    @property
+    def is_bar(self) -> bool:
+        """True while the unfinished line is one that is drawn again and again, on a terminal."""
+        return False
+
+    @property
+    def bar(self) -> bytes:
+        """The newest state of that line, with its prefix."""
+        return b""
 
     def feed(self, block: bytes) -> list[Piece]:
         """Take the stream's next bytes; return the lines they end, each behind one prefix."""

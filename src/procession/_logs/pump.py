@@ -7,6 +7,7 @@ are not read, and everything else goes on. So lag costs no memory, and nothing i
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -28,6 +29,7 @@ logger = Logger(__name__)
 
 _BATCH = 256 * 1024  # gathered in one sink before it is handed on
 _IDLE_PART = 0.3  # seconds after which an unfinished line is shown on a terminal
+_FRAME = 0.1  # seconds between two states of the lines that are drawn again and again
 
 
 class Pump:
@@ -132,7 +134,8 @@ class Pump:
                 self.lookout.relieve(unread, now)
             return rest
         self._pace.begin_stint(now)
-        due = min(self.lookout.due(), *self._parts.values(), now + 3600.0)
+        folded = [view.fold.due() for view in self._views if view.fold]
+        due = min(self.lookout.due(), *self._parts.values(), *folded, now + 3600.0)
         return max(0.0, due - now)
 
     def _read_round(self) -> list[Followed]:
@@ -197,12 +200,17 @@ class Pump:
         for output in file.outputs:
             self._parts.pop(output, None)
             if output.sink.terminal and output.lines.held and not output.lines.selective:
-                self._parts[output] = time.monotonic() + _IDLE_PART
+                self._parts[output] = _when_to_show(output, time.monotonic())
 
     def _show_idle_parts(self) -> None:
         now = time.monotonic()
+        for view in self._views:
+            view.show_folded(now)
         for output in [output for output, due in self._parts.items() if due <= now]:
             del self._parts[output]
+            if not output.lines.is_bar:
+                for view in self._views:
+                    view.show_folded(math.inf)  # a part stands where its writer is
             output.show_part()
 
     # --- sinks
@@ -238,9 +246,11 @@ class Pump:
 
     def _drop(self, file: Followed, outputs: Sequence[Output]) -> None:
         """Be done with some outputs of a file, and with the file if it has no others."""
+        self._view_of[file].show_folded(math.inf)
         for output in tuple(outputs):
             if not output.over:
-                output.show_part()
+                output.show_rest()
+            output.sink.drop_bar(output.lines)
             self._parts.pop(output, None)
             file.outputs.remove(output)
         if not file.outputs:
@@ -280,3 +290,8 @@ class Pump:
             self._unblock(sink)
         del self._sinks[sink.key]
         sink.close()
+
+
+def _when_to_show(output: Output, now: float) -> float:
+    """A bar with the others, so that they are drawn together; another part once its writer pauses."""
+    return math.ceil(now / _FRAME) * _FRAME if output.lines.is_bar else now + _IDLE_PART

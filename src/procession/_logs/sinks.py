@@ -14,7 +14,7 @@ import select
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from procession._log import Logger
 from procession._logs.basket import Basket
@@ -52,9 +52,10 @@ class Sink:
     def __init__(self, key: Hashable, *, console: bool, terminal: bool) -> None:
         self.key = key
         self.terminal = terminal
+        self.draws = False  # a line can be drawn again here
         self.closed = False  # takes nothing more
         self.blocked = False  # the last `write` has left bytes here
-        self._console = console
+        self.console = console
         self._waited_from: float | None = None
         self._holder: LineAssembler | None = None
         self._basket = Basket()
@@ -92,9 +93,18 @@ class Sink:
             if not self.closed:
                 self._basket.put(None, [b"\n"], 0)
 
+    def put_bar(self, owner: LineAssembler, bar: bytes) -> None:
+        """Show this as the state of a stream's unfinished line, where lines can be drawn again."""
+
+    def drop_bar(self, owner: LineAssembler) -> None:
+        """Show nothing more of a stream's unfinished line."""
+
+    def clear(self) -> None:
+        """Leave the place to somebody else for a moment."""
+
     def finish(self) -> None:
         """Nothing more comes from this view: leave a console at a line's beginning."""
-        if self._console:
+        if self.console:
             self.end_line()
 
     def unwritten(self) -> dict[LineAssembler, int]:
@@ -247,12 +257,13 @@ class TextSink(Sink):
             self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
 
 
-def open_sink(dst: TextIO | str | os.PathLike[str]) -> Sink:
+def open_sink(dst: TextIO | str | os.PathLike[str], *, screen: bool = False) -> Sink:
     """Make the sink that fits a destination.
 
     Args:
         dst: The process's standard output or error (a text stream on descriptor 1 or 2), any other
             text stream, or the path of a file to append to.
+        screen: True for a terminal on which lines are drawn again while others pass.
 
     Raises:
         OSError: The path cannot be opened.
@@ -261,15 +272,32 @@ def open_sink(dst: TextIO | str | os.PathLike[str]) -> Sink:
         return _open_path(dst)
     if (fd := _console_descriptor(dst)) is None:
         return TextSink(dst)
-    sink = FileSink(fd, console=True)
+    sink = _open_console(fd, screen=screen)
     if sink.ready():
         dst.flush()  # what the caller has printed so far comes first
     return sink
 
 
-def _console_descriptor(stream: TextIO) -> int | None:
+def columns_of(dst: object) -> int:
+    """How wide the terminal behind a console stream is, in columns; 0 where it is none."""
+    fd = _console_descriptor(dst)
     try:
-        fd = stream.fileno()
+        return os.get_terminal_size(fd).columns if fd is not None else 0
+    except OSError:
+        return 0
+
+
+def _open_console(fd: int, *, screen: bool) -> FileSink:
+    if not screen or not os.isatty(fd):
+        return FileSink(fd, console=True)
+    from procession._logs.bars import TerminalSink
+
+    return TerminalSink(fd)
+
+
+def _console_descriptor(stream: Any) -> int | None:
+    try:
+        fd: int = stream.fileno()
         os.fstat(fd)
     except (OSError, ValueError, AttributeError):  # no descriptor, a closed one, no such method
         return None

@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ logger = Logger(__name__)
 SINK_PATIENCE = 5.0
 # So long others wait for the thread while the write of a caller's text stream has it.
 _THREAD_PATIENCE = 1.0
+# So long a message waits for a place of its own on the terminal.
+_CLEARING_PATIENCE = 0.1
 
 
 class TailService:
@@ -77,6 +79,20 @@ class TailService:
                 return
             with self._pump.wakeups.paused(_THREAD_PATIENCE):
                 yield
+
+    @contextmanager
+    def console_cleared(self) -> Iterator[None]:
+        """Keep the bottom of a terminal free for a message of the caller's."""
+        pump = self._pump
+        if pump is None:
+            yield
+            return
+        own = threading.current_thread() is self._thread
+        with nullcontext(True) if own else pump.wakeups.paused(_CLEARING_PATIENCE) as held:
+            if held and pump.writing is None:
+                for sink in {sink for view in self._views for sink in view.sinks}:
+                    sink.clear()
+            yield
 
     def begin_empty(self) -> None:
         """In a forked child: drop the parent's tail."""
@@ -154,6 +170,7 @@ def _takes_bytes(fd: int) -> bool:
 _service = TailService()
 show = _service.show
 finish = _service.finish
+console_cleared = _service.console_cleared
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TextIO
 
-from procession._logs.follow import Followed, Output
+from procession._logs.fold import Fold
+from procession._logs.follow import FoldedOutput, Followed, Output
 from procession._logs.lines import LineAssembler
+from procession._logs.look import Look, coloured, many
 from procession._logs.sinks import open_sink
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from procession._logs.sinks import Sink
+
+
+_PLAIN = Look(colour=False)
 
 
 class View:
@@ -24,6 +29,8 @@ class View:
         dst: A text stream, or the path of a file to append to.
         interval: Seconds between two looks at a file that cannot be watched.
         keep: Which lines are shown; None shows all, at a multiple of the speed.
+        look: What is wished of a console; None paints nothing.
+        ranks: Of the files, for colours; by default they are numbered.
 
     Raises:
         OSError: ``dst`` is a path that cannot be opened.
@@ -36,8 +43,12 @@ class View:
         *,
         interval: float,
         keep: Callable[[str], bool] | None = None,
+        look: Look | None = None,
+        ranks: Sequence[int] | None = None,
     ) -> None:
         self._prefixes = list(files)
+        self._look = look or _PLAIN
+        self._ranks = list(ranks or range(len(self._prefixes)))
         self._begin([Followed(path, []) for path, _ in self._prefixes], interval)
         self.show_in(dst, keep)
 
@@ -45,6 +56,7 @@ class View:
         self.interval = interval
         self.closing = False
         self.drained = threading.Event()  # set once the tail is done with the view
+        self.fold: Fold | None = None
         self.sinks: list[Sink] = []
         self.files = list(files)
         self._all_outputs: list[tuple[str, Followed, Output]] = []
@@ -53,14 +65,45 @@ class View:
         self, dst: TextIO | str | os.PathLike[str], keep: Callable[[str], bool] | None = None
     ) -> None:
         """Show the files in one more place, out of the same reads."""
-        sink = open_sink(dst)
+        sink = open_sink(dst, screen=True)
         self.sinks.append(sink)
-        dress = None if keep is None else line_filter(keep)
-        for file, (path, prefix) in zip(self.files, self._prefixes, strict=True):
+        fold = None
+        if self._look.fold and sink.console:
+            fold = self.fold = Fold(len(self.files))
+        paint = sink.console and self._paints(sink)
+        for n, (file, (path, prefix)) in enumerate(zip(self.files, self._prefixes, strict=True)):
             head = prefix.encode(errors="surrogateescape")
-            output = Output(LineAssembler(head, dress, source=path), sink)
+            head = coloured(head, self._ranks[n]) if paint else head
+            lines = self._assembler(head, path, sink, keep, self._ranks[n])
+            output = Output(lines, sink) if fold is None else FoldedOutput(lines, sink, fold, n)
             file.outputs.append(output)
             self._all_outputs.append((path, file, output))
+
+    def _paints(self, sink: Sink) -> bool:
+        wish = self._look.colour
+        return sink.terminal if wish is None else wish
+
+    def _assembler(
+        self, prefix: bytes, path: str, sink: Sink, keep: Callable[[str], bool] | None, rank: int
+    ) -> LineAssembler:
+        if sink.terminal and keep is None:
+            from procession._logs.screen import ScreenLines
+
+            return ScreenLines(prefix, self._look.limit, path, rank, redraws=sink.draws)
+        dress = None if keep is None else line_filter(keep)
+        return LineAssembler(prefix, dress, self._look.limit, path, rank)
+
+    def show_folded(self, now: float) -> None:
+        """Show the lines that have waited for their like until now."""
+        if self.fold is None:
+            return
+        outputs = [output for _, _, output in self._all_outputs[: len(self._prefixes)]]
+        for line, those, _, _ in self.fold.take(now):
+            first, *others = (outputs[n] for n in those)
+            head = many([self._ranks[n] for n in those]) if others else first.lines.prefix
+            first.sink.put_lines(first.lines, [head, line], len(line))
+            for other in others:
+                other.sink.put_lines(other.lines, [], len(line))
 
     def share_sinks(self, sinks: dict[Hashable, Sink]) -> None:
         """Use the sinks that are there already for the same places, and add the others to them."""

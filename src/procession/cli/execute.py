@@ -190,6 +190,7 @@ class Run:
             pipes=self.plan.logs.pipes,
             tty_rank=self.plan.logs.tty_rank,
             books=LogBooks(self.plan.logs.limit, partial(say, patience=0)),
+            look=self.plan.logs.look,
         )
 
     def _announce(self) -> None:

@@ -138,6 +138,7 @@ def _logs(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     _log_directory(group)
     _streams(group)
+    _console(group)
     _filters(group)
     group.add_argument(
         *_spellings(("--logs-specs",)),
@@ -223,6 +224,30 @@ def _streams(group: _ArgumentGroup) -> None:
         metavar="WHICH",
         help="streams that go to a file and to the console, written likewise (default: 3 where "
         "--redirects is not given either, else 0)",
+    )
+
+
+def _console(group: _ArgumentGroup) -> None:
+    for name, metavar, text in (
+        (
+            "console",
+            "RANKS",
+            "global ranks that are shown on the console, such as 0,4-7 (default: all)",
+        ),
+        (
+            "prefix",
+            "TEXT",
+            "head of each line, with ${rank}, ${local_rank}, ${role_name}, ${host}, ${time} "
+            "(default: TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE, then [${role_name}${local_rank}]:)",
+        ),
+        ("line-limit", "SIZE", "show at most so many bytes of a line, such as 64K (default: 128M)"),
+    ):
+        own = f"{text} (procession's own)"
+        _option(group, f"--{name}", type=str, default=None, metavar=metavar, help=own)
+    _switch(
+        group,
+        "--fold",
+        help="show a line that several ranks print once, as [0-7] (8x): (procession's own)",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procession.cli import settings
+from procession.cli import console, settings
 from procession.cli.actions import Default
 from procession.cli.captures import pipes
 from procession.cli.command import LOCAL_RANK
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Mapping
 
+    from procession._logs.look import Look
     from procession.cli.command import Command
     from procession.cli.nodes import Nodes
     from procession.cli.settings import Streams
@@ -36,6 +37,7 @@ class Logs(NamedTuple):
         tty_rank: The local rank that has a terminal of its own, None for none.
         stdout_filters: Words whose lines are copied to ``filtered_stdout.log``.
         stderr_filters: The same of stderr.
+        look: How lines look on the console.
     """
 
     directory: str | None
@@ -49,6 +51,7 @@ class Logs(NamedTuple):
     tty_rank: int | None
     stdout_filters: list[str]
     stderr_filters: list[str]
+    look: Look
 
 
 class Plan(NamedTuple):
@@ -166,7 +169,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         start_method=start_method(args),
         preload=preloaded(args, command),
         environments=tuple(rank_environment(gang, rank, environ) for rank in range(workers)),
-        prefixes=_prefixes(environ, args.role, workers, alone=nodes is None),
+        prefixes=console.prefixes(args, environ, workers, alone=nodes is None),
         logs=_logs(args, environ, workers),
         grace=settings.grace(args.shutdown_timeout, environ),
         signals=signals,
@@ -198,22 +201,6 @@ def _run_id(args: Namespace) -> str | None:
     return None if made_up and args.rdzv_id == "none" else str(args.rdzv_id)
 
 
-def _prefixes(
-    environ: Mapping[str, str], role: str, workers: int, *, alone: bool
-) -> dict[int, str] | None:
-    """What stands before each line; ranks are not known yet where there are other hosts."""
-    template = environ.get("TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE")
-    if not template:
-        return None
-    from string import Template
-
-    known = [{"rank": rank} if alone else {} for rank in range(workers)]
-    return {
-        local: Template(template).safe_substitute(role_name=role, local_rank=local, **ranks)
-        for local, ranks in enumerate(known)
-    }
-
-
 def _logs(args: Namespace, environ: Mapping[str, str], workers: int) -> Logs:
     tty_rank = settings.tty_rank(args, workers)
     redirects, tee = settings.on_terminal(settings.streams(args), tty_rank, workers)
@@ -231,4 +218,5 @@ def _logs(args: Namespace, environ: Mapping[str, str], workers: int) -> Logs:
         tty_rank=tty_rank,
         stdout_filters=args.duplicate_stdout_filters,
         stderr_filters=args.duplicate_stderr_filters,
+        look=console.look(args, environ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def write(text: str, patience: float = PATIENCE) -> None:
     except (OSError, ValueError, AttributeError):  # closed, None, or another kind of object
         _write_to_object(text)
         return
-    with suppress(OSError):
+    tail = sys.modules.get("procession._logs.tail")  # who has not imported it tails nothing
+    with suppress(OSError), tail.console_cleared() if tail else nullcontext():
         _write_while_it_takes(fd, text.encode(errors="backslashreplace"), patience)
 
 

@@ -93,23 +93,20 @@ class PContext(abc.ABC):
         self._held_things = ExitStack()
         self._captures = Captures(self._supervision, self.stdouts, self.stderrs)
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
-        tee_stdouts = _readable(destination.tee_stdouts)
-        tee_stderrs = _readable(destination.tee_stderrs)
+        tee_stdouts = self._shown(destination.tee_stdouts)
+        tee_stderrs = self._shown(destination.tee_stderrs)
         self._tail_logs = [
             TailLog(name, tee_stdouts, sys.stdout, log_line_prefixes),
             TailLog(name, tee_stderrs, sys.stderr, log_line_prefixes),
         ]
-        self.filtered_stdout = self._duplicate(
-            duplicate_stdout_filters,
-            destination.filtered_stdout,
-            tee_stdouts,
-            log_line_prefixes,
+        if (look := self._supervision.look) is not None:
+            for tail_log in self._tail_logs:
+                tail_log.looking(look)
+        self.filtered_stdout = _duplicate(
+            self._tail_logs[0], duplicate_stdout_filters, destination.filtered_stdout
         )
-        self.filtered_stderr = self._duplicate(
-            duplicate_stderr_filters,
-            destination.filtered_stderr,
-            tee_stderrs,
-            log_line_prefixes,
+        self.filtered_stderr = _duplicate(
+            self._tail_logs[1], duplicate_stderr_filters, destination.filtered_stderr
         )
 
     def start(self) -> None:
@@ -285,6 +282,17 @@ class PContext(abc.ABC):
         gang = self._gang
         return gang is not None and gang.phase is Phase.ENDED and not gang.guardian_lost
 
+    def _shown(self, tee: dict[int, str]) -> dict[int, str]:
+        """Leave out what never holds anything, and the global ranks that are not wished for."""
+        look = self._supervision.look
+        wanted = None if look is None else look.ranks
+        return {
+            rank: path
+            for rank, path in tee.items()
+            if path != os.devnull
+            and (wanted is None or int(self.envs[rank].get("RANK", rank)) in wanted)
+        }
+
     def _show_output(self) -> None:
         for tail_log in self._tail_logs:
             self._held_things.callback(tail_log.stop)
@@ -347,27 +355,15 @@ class PContext(abc.ABC):
                 "%s was not passed on to local ranks %s: they do not catch it", name, deaf
             )
 
-    def _duplicate(
-        self,
-        filters: Sequence[str] | None,
-        path: str,
-        tee: dict[int, str],
-        prefixes: dict[int, str] | None,
-    ) -> TextIO | None:
-        if not filters:
-            return None
-        file = open(path, mode="w", errors="replace", buffering=1)  # noqa: SIM115 - closed in _release
-        needles = tuple(filters)
-        self._tail_logs.append(
-            TailLog(
-                self.name,
-                tee,
-                file,
-                prefixes,
-                log_line_filter=lambda line: any(needle in line for needle in needles),
-            )
-        )
-        return file
+
+def _duplicate(tail_log: TailLog, filters: Sequence[str] | None, path: str) -> TextIO | None:
+    """Have the lines with any of these words copied to a file, which is returned."""
+    if not filters:
+        return None
+    file = open(path, mode="w", errors="replace", buffering=1)  # noqa: SIM115 - closed in _release
+    needles = tuple(filters)
+    tail_log.also_into(file, lambda line: any(needle in line for needle in needles))
+    return file
 
 
 def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:
@@ -378,8 +374,3 @@ def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> Non
             f"{what}, local rank mapping mismatch, expected: {expected}, actual: {actual}; "
             "give args and envs the keys 0 to nprocs-1"
         )
-
-
-def _readable(tee: dict[int, str]) -> dict[int, str]:
-    """Leave out what never holds anything to show."""
-    return {rank: path for rank, path in tee.items() if path != os.devnull}

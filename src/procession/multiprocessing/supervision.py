@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from procession._guardian.kept import KeptGuardian
+    from procession._logs.look import Look
     from procession.multiprocessing.context import PContext
     from procession.multiprocessing.fork_server import ForkServer
     from procession.multiprocessing.stop_file import StopFile
@@ -86,6 +87,7 @@ class Supervision:
         isolate: ``pidns`` puts the gang into a PID namespace of its own, which ends with its
             guardian at the kernel's hand, whoever else is killed; needs root or user namespaces.
             docs/isolation.md says what is different for the workers.
+        look: How teed lines look on the console; None as torch shows them.
     """
 
     shutdown_timeout: float = 30.0
@@ -101,6 +103,7 @@ class Supervision:
     pipes: Mapping[int, str] = field(default_factory=dict)
     tty_rank: int | None = None
     isolate: str = ""
+    look: Look | None = None
 
     def __post_init__(self) -> None:
         """Refuse an isolation that does not exist.

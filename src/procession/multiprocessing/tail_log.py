@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from procession._logs import tail
+from procession._logs.look import short
+from procession._logs.sinks import columns_of
 from procession._logs.view import View
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from threading import Event
+
+    from procession._logs.look import Look
 
 __all__ = ["TailLog", "tail_logfile"]
 
@@ -70,6 +74,9 @@ class TailLog:
         interval_sec: Seconds between two looks at files that cannot be watched (no inotify).
         log_line_filter: True for the lines to show. It gets the line with its ``\n``, without the
             prefix, and runs on the thread that all share: it should be quick.
+
+    On a terminal a line that is drawn again and again (``\\r``) is shown as one, below the others; colours
+    end with their line, and what would move the cursor is left out. The files have all of it.
     """
 
     def __init__(
@@ -81,11 +88,12 @@ class TailLog:
         interval_sec: float = 0.1,
         log_line_filter: Callable[[str], bool] = _every_line,
     ) -> None:
-        prefixes = log_line_prefixes or {}
-        self._files = [
-            (file, prefixes.get(rank, f"[{name}{rank}]:")) for rank, file in log_files.items()
-        ]
+        self._name = name
+        self._log_files = log_files
+        self._prefixes = log_line_prefixes or {}
         self._dst = dst
+        self._look: Look | None = None
+        self._copies: list[tuple[TextIO, Callable[[str], bool]]] = []
         self._interval_sec = interval_sec
         self._keep = None if log_line_filter is _every_line else log_line_filter
         self._view: View | None = None
@@ -101,10 +109,42 @@ class TailLog:
         """
         if self._stopped:
             raise RuntimeError("a TailLog that has been stopped cannot be started: make a new one")
-        if self._view is None and self._files and self._dst is not None:
-            self._view = View(self._files, self._dst, interval=self._interval_sec, keep=self._keep)
+        if self._view is None and self._log_files and self._dst is not None:
+            self._view = self._make_view(self._dst)
             tail.show(self._view)
         return self
+
+    def looking(self, look: Look) -> TailLog:
+        """Show the lines as a person at a console wishes; to be called before `start`."""
+        self._look = look
+        return self
+
+    def also_into(self, dst: TextIO, log_line_filter: Callable[[str], bool]) -> TailLog:
+        """Show the lines that the filter lets through in one more place, out of the same reads.
+
+        Args:
+            dst: As for the constructor.
+            log_line_filter: As for the constructor.
+        """
+        self._copies.append((dst, log_line_filter))
+        return self
+
+    def _make_view(self, dst: TextIO | str | os.PathLike[str]) -> View:
+        columns = 0 if self._look is None else columns_of(dst)
+        view = View(
+            [
+                (file, self._prefixes.get(rank, short(self._name, rank, columns)))
+                for rank, file in self._log_files.items()
+            ],
+            dst,
+            interval=self._interval_sec,
+            keep=self._keep,
+            look=self._look,
+            ranks=list(self._log_files),
+        )
+        for copy, keep in self._copies:
+            view.show_in(copy, keep)
+        return view
 
     def stop(self) -> None:
         """Show all that the files hold now, also a last line without its end, and then no more.

@@ -1,0 +1,147 @@
+r"""Lines as a terminal that many streams share can show them. No I/O and no clock.
+
+A terminal acts on what it is sent: a colour stays until it is taken back, a cursor that is moved gets
+into the lines of others. So colours end with their line and begin again with the next one of the same
+stream, and what moves the cursor is left out. A line that is drawn again and again (``\r``) is its newest
+state. The file has every byte.
+"""
+
+from __future__ import annotations
+
+import re
+
+from procession._logs.lines import LONGEST_HELD, LineAssembler
+
+_RESET = b"\x1b[0m"
+_COLOUR = re.compile(rb"\x1b\[([\d;:]*)m")
+# ECMA-48: control sequences but for SGR, operating system commands, other escapes, control characters but
+# for tab, newline and the escape of an SGR.
+_CONTROL = re.compile(
+    rb"\x1b\[(?![\d;:]*m)[0-?]*[ -/]*[@-~]?"
+    rb"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    rb"|\x1b(?!\[[\d;:]*m)[ -~]?"
+    rb"|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]"
+)
+# What an SGR parameter sets: parameters of one name replace each other, and 0 or the last takes it back.
+_ATTRIBUTES = (
+    ("weight", {1, 2}, 22),
+    ("slant", {3}, 23),
+    ("underline", {4, 21}, 24),
+    ("blink", {5, 6}, 25),
+    ("inverse", {7}, 27),
+    ("hidden", {8}, 28),
+    ("strike", {9}, 29),
+    ("foreground", {*range(30, 39), *range(90, 98)}, 39),
+    ("background", {*range(40, 49), *range(100, 108)}, 49),
+)
+_SETS = {code: name for name, codes, _ in _ATTRIBUTES for code in codes}
+_TAKES_BACK = {code: name for name, _, code in _ATTRIBUTES}
+
+
+class Colours:
+    """What of colours and the like is switched on (SGR, ECMA-48 8.3.117)."""
+
+    __slots__ = ("_on",)
+
+    def __init__(self) -> None:
+        self._on: dict[str, bytes] = {}
+
+    def read(self, text: bytes) -> None:
+        """Take note of what a text switches on and off."""
+        for parameters in _COLOUR.findall(text):
+            self._switch(parameters.split(b";"))
+
+    def again(self) -> bytes:
+        """What switches the same on once more; empty if nothing is on."""
+        return b"\x1b[%bm" % b";".join(self._on.values()) if self._on else b""
+
+    def _switch(self, parameters: list[bytes]) -> None:
+        while parameters:
+            first = parameters.pop(0)
+            code = int(first.partition(b":")[0] or 0)
+            if code == 0:
+                self._on.clear()
+            elif code in _TAKES_BACK:
+                self._on.pop(_TAKES_BACK[code], None)
+            elif code not in {38, 48} or b":" in first:
+                self._on[_SETS.get(code, "")] = first
+            elif arguments := _arguments(parameters):
+                self._on[_SETS[code]] = b";".join([first, *arguments])
+        self._on.pop("", None)  # what we know nothing of
+
+
+def _arguments(parameters: list[bytes]) -> list[bytes]:
+    """Take what belongs to ``38`` and ``48``: ``5;n`` or ``2;r;g;b``."""
+    count = {b"5": 2, b"2": 4}.get(parameters[0], 0) if parameters else 0
+    taken, parameters[:] = parameters[:count], parameters[count:]
+    return taken
+
+
+def newest(text: bytes) -> bytes:
+    r"""Return the last state of a line that ``\r`` has drawn again and again."""
+    states = text.rstrip(b"\r")
+    return states[states.rfind(b"\r") + 1 :]
+
+
+class ScreenLines(LineAssembler):
+    r"""Makes lines for a terminal; their bytes are not the stream's own.
+
+    Args:
+        prefix: As for `LineAssembler`.
+        limit: As for `LineAssembler`.
+        source: As for `LineAssembler`.
+        rank: As for `LineAssembler`.
+        redraws: Whether a line that ``\r`` draws again is to be shown as a bar meanwhile.
+    """
+
+    __slots__ = ("_colours", "_is_bar", "_redraws")
+
+    def __init__(
+        self,
+        prefix: bytes = b"",
+        limit: int = LONGEST_HELD,
+        source: str = "its file",
+        rank: int = 0,
+        *,
+        redraws: bool = False,
+    ) -> None:
+        super().__init__(prefix, self._for_screen, limit, source, rank)
+        self.selective = False
+        self._colours = Colours()
+        self._is_bar = False
+        self._redraws = redraws
+
+    @property
+    def is_bar(self) -> bool:
+        """True while the unfinished line is one that is drawn again and again."""
+        return self._is_bar and self._redraws and not self._open
+
+    @property
+    def bar(self) -> bytes:
+        """The newest state of that line, with its prefix."""
+        return self.prefix + self._in_colour(newest(bytes(self._held)), Colours())
+
+    def _hold(self, block: bytes) -> None:
+        if b"\r" in block or self._held.endswith(b"\r"):
+            self._is_bar = True
+            self._held = bytearray(_states(bytes(self._held) + block))
+        else:
+            super()._hold(block)
+
+    def _for_screen(self, line: bytes) -> bytes:
+        ended = line.endswith(b"\n")
+        self._is_bar = False
+        text = newest(line[:-1] if ended else line) if b"\r" in line else line.rstrip(b"\n")
+        return self._in_colour(text, self._colours) + b"\n" * ended
+
+    def _in_colour(self, text: bytes, colours: Colours) -> bytes:
+        if b"\x1b" not in text and not colours.again():
+            return _CONTROL.sub(b"", text)
+        text = colours.again() + _CONTROL.sub(b"", text)
+        colours.read(text)
+        return text + _RESET if colours.again() else text
+
+
+def _states(text: bytes) -> bytes:
+    r"""What is worth being held of a line with ``\r``: the newest state, and whether it is complete."""
+    return newest(text) + b"\r" * text.endswith(b"\r")

@@ -1,0 +1,134 @@
+"""What a terminal that many streams share is sent for a stream's bytes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from procession._logs.cells import fit, width
+from procession._logs.screen import Colours, ScreenLines, newest
+
+RED, BOLD, RESET = b"\x1b[31m", b"\x1b[1m", b"\x1b[0m"
+
+
+def shown(*blocks: bytes, lines: ScreenLines | None = None) -> bytes:
+    lines = lines or ScreenLines(b"P")
+    return b"".join(piece for block in blocks for piece in lines.feed(block))
+
+
+@pytest.mark.parametrize(
+    ("stream", "view"),
+    [
+        (b"plain\n", b"Pplain\n"),
+        (RED + b"red" + RESET + b"\n", b"P" + RED + b"red" + RESET + b"\n"),
+        # An open colour ends with its line and begins again behind the next prefix.
+        (
+            RED + b"a\nb\n" + RESET + b"c\n",
+            b"P\x1b[31ma\x1b[0m\nP\x1b[31mb\x1b[0m\nP\x1b[31m\x1b[0mc\n",
+        ),
+        # What would move the cursor, ring, or title the window is left out.
+        (b"\x1b[2J\x1b[3;4Hx\x1b[K\x1b[A\x07\x08\x0c\x00\n", b"Px\n"),
+        (b"\x1b]0;title\x07x\x1b]8;;http://a\x1b\\y\x1b]8;;\x1b\\\x1bcz\x1b(B\n", b"PxyzB\n"),
+        (b"a\tb\n", b"Pa\tb\n"),
+        (b"\xff\xe2\x82\xac\n", b"P\xff\xe2\x82\xac\n"),
+        # A line that is drawn again is its newest state.
+        (b" 10%\r 20%\r100%\n", b"P100%\n"),
+        (b"\r 10%\r 20%\r\n", b"P 20%\n"),
+        (b"dos\r\n\r\n\n", b"Pdos\nP\nP\n"),
+    ],
+)
+def test_lines(stream: bytes, view: bytes) -> None:
+    assert shown(stream) == view
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"a", b"\r", b"\n", RED, BOLD, RESET, b"\x1b[2J", b"\x1b", b"\x1b[", b"\xff"]
+        )
+    ).map(b"".join),
+    st.integers(1, 7),
+)
+def test_no_cut_changes_a_line_and_no_line_leaves_a_colour_on(stream: bytes, size: int) -> None:
+    whole = shown(stream)
+    blocks = [stream[n : n + size] for n in range(0, len(stream), size)]
+    assert shown(*blocks) == whole
+    for line in whole.split(b"\n"):
+        colours = Colours()
+        colours.read(line)
+        assert colours.again() == b""
+        assert not re.search(rb"\x1b(?!\[[\d;:]*m)", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        (b"\x1b[1;31m", b"\x1b[1;31m"),
+        (b"\x1b[31m\x1b[32m", b"\x1b[32m"),
+        (b"\x1b[38;5;200;1m", b"\x1b[38;5;200;1m"),
+        (b"\x1b[38;2;1;2;3m\x1b[48:5:7m", b"\x1b[38;2;1;2;3;48:5:7m"),
+        (b"\x1b[1;31;4m\x1b[22;39m", b"\x1b[4m"),
+        (b"\x1b[31m\x1b[m", b""),
+        (b"\x1b[31m\x1b[0;1m", b"\x1b[1m"),
+        (b"\x1b[38m\x1b[38;9m", b"\x1b[9m"),
+        (b"\x1b[999m", b""),
+    ],
+)
+def test_what_is_on(text: bytes, again: bytes) -> None:
+    colours = Colours()
+    colours.read(text)
+    assert colours.again() == again
+
+
+def test_what_is_on_stays_short_however_often_it_changes() -> None:
+    colours = Colours()
+    for n in range(10_000):
+        colours.read(b"\x1b[%d;38;5;%dm" % (30 + n % 8, n % 256))
+    assert len(colours.again()) < 100
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [(b"a\rb", b"b"), (b"a\rb\r", b"b"), (b"a\r\r", b"a"), (b"\r", b""), (b"ab", b"ab")],
+)
+def test_newest_state(text: bytes, state: bytes) -> None:
+    assert newest(text) == state
+
+
+def test_a_bar_is_known_while_it_is_drawn_and_takes_no_memory() -> None:
+    lines = ScreenLines(b"P", redraws=True)
+    for n in range(1000):
+        assert shown(b"\r" + RED + b"%d %%" % n, lines=lines) == b""
+        assert lines.is_bar
+        assert lines.bar == b"P" + RED + b"%d %%" % n + RESET
+        assert lines.held < 20
+    assert shown(b"\n", lines=lines) == b"P" + RED + b"999 %" + RESET + b"\n"
+    assert not lines.is_bar
+
+
+def test_a_prompt_is_no_bar() -> None:
+    lines = ScreenLines(b"P", redraws=True)
+    shown(b"name? ", lines=lines)
+    assert not lines.is_bar
+    assert lines.flush() == b"Pname? "
+    assert shown(b"Ann\n", lines=lines) == b"Ann\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "fitting"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "abc"),
+        ("日本語", 5, "日本"),
+        ("e\u0301e\u0301", 1, "e\u0301"),
+        ("\x1b[31mabcd\x1b[0m", 2, "\x1b[31mab\x1b[0m"),
+        ("a\tb", 4, "a   "),
+        ("", 0, ""),
+    ],
+)
+def test_fit(text: str, room: int, fitting: str) -> None:
+    assert fit(text, room) == fitting
+    assert width(fitting) <= room
