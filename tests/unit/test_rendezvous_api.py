@@ -182,7 +182,7 @@ def test_static_says_what_it_lacks() -> None:
     with pytest.raises(UsageError, match="give --node-rank"):
         get_rendezvous_handler(parameters("static"))
     for endpoint in ("", "host"):
-        params = RendezvousParameters("static", endpoint, "r", 1, 1, rank=0)
+        params = RendezvousParameters("static", endpoint, "r", 1, 2, rank=0)
         with pytest.raises(UsageError, match="--master-addr and --master-port"):
             get_rendezvous_handler(params)
 

@@ -132,6 +132,11 @@ class RendezvousHandler(ABC):
         """Whether workers may use the store that listens at MASTER_ADDR and MASTER_PORT."""
         return False
 
+    @property
+    def nobody_can_join(self) -> bool:
+        """Whether ``num_nodes_waiting`` is 0 for ever, and need not be asked again and again."""
+        return False
+
     @abstractmethod
     def next_rendezvous(self) -> RendezvousInfo:
         """Wait until this host takes part in a gang.
@@ -295,7 +300,10 @@ class RendezvousHandlerRegistry:
         return handler
 
 
-_BUILT_IN = {"static": "procession.rendezvous.static_tcp_rendezvous:create_rdzv_handler"}
+_BUILT_IN = {
+    "static": "procession.rendezvous.kinds:create_static",
+    **dict.fromkeys(("c10d", "etcd", "etcd-v2"), "procession.rendezvous.kinds:create_at_a_store"),
+}
 
 
 def _find(backend: str) -> RendezvousHandlerCreator | None:

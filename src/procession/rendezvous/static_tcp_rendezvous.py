@@ -55,6 +55,11 @@ class StaticTCPRendezvous(RendezvousHandler):
         """True: rank 0's agent has the store listen at MASTER_ADDR and MASTER_PORT."""
         return True
 
+    @property
+    def nobody_can_join(self) -> bool:
+        """True: all hosts are known."""
+        return True
+
     def next_rendezvous(self) -> RendezvousInfo:
         """Connect to the store; the host of rank 0 starts it.
 

@@ -1,0 +1,1 @@
+"""Agents: who looks after the workers of a host."""

@@ -1,0 +1,76 @@
+"""Which ranks the workers of each host have: the host of rank 0 says it to all, over the store."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["HostRole", "Ranks", "agree", "assign", "wait_for_all"]
+
+_INFO = "torchelastic/role_info/"
+_RANKS = "torchelastic/assigned_ranks/"
+_DONE = "torchelastic/agent/terminal_state/"
+
+
+class HostRole(NamedTuple):
+    """What a host has: the role of its workers, and how many they are."""
+
+    role: str
+    workers: int
+
+
+class Ranks(NamedTuple):
+    """The ranks of one host's first worker, and how many workers there are."""
+
+    first: int
+    world_size: int
+    first_of_role: int
+    role_world_size: int
+
+
+def assign(hosts: Sequence[HostRole]) -> list[Ranks]:
+    """Number the workers of all hosts, host by host. Pure."""
+    world_size = sum(host.workers for host in hosts)
+    of_role: dict[str, int] = {}
+    for host in hosts:
+        of_role[host.role] = of_role.get(host.role, 0) + host.workers
+    first, next_of_role, ranks = 0, dict.fromkeys(of_role, 0), []
+    for host in hosts:
+        ranks.append(Ranks(first, world_size, next_of_role[host.role], of_role[host.role]))
+        first += host.workers
+        next_of_role[host.role] += host.workers
+    return ranks
+
+
+def agree(store: Any, rank: int, size: int, own: HostRole) -> Ranks:
+    """Tell the other hosts what this one has, and learn its ranks.
+
+    Args:
+        store: What the agents share; ``get`` waits for a key.
+        rank: This host's rank.
+        size: How many hosts there are.
+        own: What this host has.
+    """
+    told = {"role": own.role, "rank": rank, "local_world_size": own.workers}
+    store.set(f"{_INFO}{rank}", json.dumps(told).encode())
+    if rank == 0:
+        infos = [json.loads(store.get(f"{_INFO}{host}")) for host in range(size)]
+        hosts = [HostRole(info["role"], info["local_world_size"]) for info in infos]
+        for host, ranks in enumerate(assign(hosts)):
+            store.set(f"{_RANKS}{host}", json.dumps(ranks).encode())
+    return Ranks(*json.loads(store.get(f"{_RANKS}{rank}")))
+
+
+def wait_for_all(store: Any, size: int, seconds: float) -> None:
+    """Wait until all hosts have come here.
+
+    Raises:
+        Exception: What the store raises when the time is over.
+    """
+    if store.add(f"{_DONE}count", 1) == size:
+        store.set(f"{_DONE}all", b"1")
+    store.wait([f"{_DONE}all"], timedelta(seconds=seconds))

@@ -1,0 +1,7 @@
+"""Run a function or a program as a gang, from Python; named as ``torch.distributed.launcher``."""
+
+from __future__ import annotations
+
+from procession.launcher.api import LaunchConfig, elastic_launch, launch_agent
+
+__all__ = ["LaunchConfig", "elastic_launch", "launch_agent"]

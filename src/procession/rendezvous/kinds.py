@@ -1,0 +1,43 @@
+"""The kinds of rendezvous that torch names, as far as there are such."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from procession.errors import UsageError
+from procession.rendezvous.alone import Alone
+from procession.rendezvous.utils import parse_rendezvous_endpoint
+
+if TYPE_CHECKING:
+    from procession.rendezvous.api import RendezvousHandler, RendezvousParameters
+
+__all__ = ["create_at_a_store", "create_static"]
+
+
+def create_at_a_store(params: RendezvousParameters) -> RendezvousHandler:
+    """Make a handler of the kinds ``c10d``, ``etcd`` and ``etcd-v2``: of one host.
+
+    Raises:
+        UsageError: Several hosts are asked for. (A ``ValueError``.)
+    """
+    if params.max_nodes > 1:
+        raise UsageError(
+            f"the rendezvous backend {params.backend} is for one host here (max_nodes is "
+            f"{params.max_nodes}): several hosts meet by static, where torch is installed, by a "
+            "handler of your own, or at etcd with the command: procession run --rdzv-backend etcd"
+        )
+    return Alone(params.backend, params.run_id, params.local_addr or "127.0.0.1")
+
+
+def create_static(params: RendezvousParameters) -> RendezvousHandler:
+    """Make a handler of the kind ``static``; one host alone needs neither a rank nor torch.
+
+    Raises:
+        UsageError: Something is missing or wrong. (A ``ValueError``.)
+    """
+    if params.max_nodes > 1:
+        from procession.rendezvous.static_tcp_rendezvous import create_rdzv_handler
+
+        return create_rdzv_handler(params)
+    host, port = parse_rendezvous_endpoint(params.endpoint, 0)
+    return Alone("static", params.run_id, host, port or None)

@@ -1,0 +1,140 @@
+"""``elastic_launch`` and the agent under it: functions, programs, restarts, signals, joining hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession import metrics
+from procession.agent.server import LocalElasticAgent, WorkerSpec, WorkerState
+from procession.launcher import LaunchConfig, elastic_launch
+from procession.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from procession.multiprocessing.errors import ChildFailedError
+from procession.rendezvous.alone import Alone
+
+sys.path.append(str(Path(__file__).parent / "scripts"))
+import launched
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LaunchConfig:
+    logs = DefaultLogsSpecs(log_dir=str(tmp_path / "logs"), redirects=Std.ALL)
+    return LaunchConfig(1, 1, 2, logs, "job", max_restarts=0, rdzv_backend="c10d")
+
+
+def test_functions_return_by_rank(config: LaunchConfig) -> None:
+    assert elastic_launch(config, launched.rank_times)(10) == {0: 0, 1: 10}
+
+
+def test_the_environment_is_torchs(config: LaunchConfig) -> None:
+    names = ("RANK", "WORLD_SIZE", "GROUP_RANK", "ROLE_NAME", "TORCHELASTIC_RUN_ID")
+    found = elastic_launch(config, launched.environment)(names)[1]
+    assert found == {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+        "ROLE_NAME": "default_role",
+        "TORCHELASTIC_RUN_ID": "job",
+    }
+
+
+def test_a_program_is_launched(config: LaunchConfig, tmp_path: Path) -> None:
+    out = str(tmp_path / "out${local_rank}")
+    assert elastic_launch(config, "touch")(out) == {0: None, 1: None}
+    assert (tmp_path / "out0").exists()
+    assert (tmp_path / "out1").exists()
+
+
+def test_workers_are_started_again(config: LaunchConfig, tmp_path: Path) -> None:
+    config.max_restarts = 1
+    config.event_log_handler = f"jsonl:{tmp_path / 'events.jsonl'}"
+    assert elastic_launch(config, launched.fail_once)("x") == {0: "1", 1: "1"}
+    told = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    states = [event["metadata"]["state"] for event in told]
+    assert states.count("START") == 4
+    assert states.count("RENDEZVOUS") == 2
+    assert states[-3:] == ["SUCCEEDED"] * 3  # two workers, and the agent
+
+
+def test_a_failure_is_the_workers_own(config: LaunchConfig) -> None:
+    with pytest.raises(ChildFailedError) as caught:
+        elastic_launch(config, launched.leave_with)(42)
+    rank, failure = caught.value.get_first_failure()
+    assert (rank, failure.exitcode) == (1, 42)
+    assert set(caught.value.failures) == {1}
+
+
+def test_a_signal_ends_it(config: LaunchConfig) -> None:
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(SignalException) as caught:
+        elastic_launch(config, "sleep")("60")
+    timer.join()
+    assert caught.value.sigval is signal.SIGTERM
+
+
+def test_config_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="shutdown_timeout is -1"):
+        LaunchConfig(1, 1, 1, shutdown_timeout=-1)
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "7")
+    config = LaunchConfig(1, 1, 1, rdzv_timeout=5)
+    assert (config.shutdown_timeout, config.rdzv_configs) == (7, {"timeout": 5})
+
+
+class Crowded(Alone):
+    """A rendezvous at which somebody waits, once."""
+
+    def __init__(self) -> None:
+        super().__init__("crowded", "run", "127.0.0.1")
+        self.waiting = 1
+        self.rounds = 0
+
+    @property
+    def nobody_can_join(self) -> bool:
+        return False
+
+    def next_rendezvous(self) -> Any:
+        self.rounds += 1
+        return super().next_rendezvous()
+
+    def num_nodes_waiting(self) -> int:
+        waiting, self.waiting = self.waiting, 0
+        return waiting
+
+
+@pytest.fixture
+def kept() -> Iterator[dict[str, int]]:
+    """Metrics that an agent puts, by name."""
+    values: dict[str, int] = {}
+
+    class Kept(metrics.MetricHandler):
+        def emit(self, metric_data: metrics.MetricData) -> None:
+            values[metric_data.name] = metric_data.value
+
+    metrics.configure(Kept(), "torchelastic")
+    yield values
+    metrics.configure(metrics.NullMetricHandler(), "torchelastic")
+
+
+def test_an_agent_starts_anew_for_who_waits(tmp_path: Path, kept: dict[str, int]) -> None:
+    handler = Crowded()
+    script = 'test "$TORCHELASTIC_RESTART_COUNT" = 0; sleep 0.5'
+    spec = WorkerSpec("r", 1, handler, entrypoint="sh", args=("-c", script), max_restarts=0)
+    agent = LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=str(tmp_path)))
+    began = time.monotonic()
+    result = agent.run()
+    assert time.monotonic() - began < 25
+    assert result.state is WorkerState.SUCCEEDED
+    assert result.return_values == {0: None}
+    assert handler.rounds == 2
+    assert kept["workers.r.run_success_no_retries"] == 1
+    assert agent.get_worker_group().state is WorkerState.SUCCEEDED
