@@ -6,17 +6,8 @@ import sys
 import tempfile
 
 from procession.multiprocessing.tail_log import TailLog
+from write_texts import LOOP
 
-LOOP = """
-import os, sys, time
-size, count = map(int, sys.argv[1:])
-data = (b"x" * 99 + b"\\n") * (size // 100 + 1)
-data = data[: size - 1] + b"\\n"
-begin = time.perf_counter()
-for _ in range(count):
-    os.write(1, data)
-print(time.perf_counter() - begin, file=sys.stderr)
-"""
 COUNT = """
 import os, sys
 buffer, shown = bytearray(1 << 20), 0

@@ -166,6 +166,11 @@ class Followed:
         return self.fd >= 0
 
     @property
+    def watched(self) -> str:
+        """By which path the file is watched: by its descriptor, for its path may be another's by now."""
+        return f"/proc/self/fd/{self.fd}"
+
+    @property
     def waits(self) -> bool:
         """True while nobody takes what is read."""
         return all(output.sink.blocked for output in self.outputs)

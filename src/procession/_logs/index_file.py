@@ -45,6 +45,11 @@ class IndexWriter:
         self._written = 0
         self._made = False
 
+    @property
+    def waits(self) -> bool:
+        """True while records are not on the disk yet."""
+        return bool(self._waiting)
+
     def note(self, end: int, ns: int) -> None:
         """Take note that the file reaches to ``end``.
 

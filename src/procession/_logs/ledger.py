@@ -39,14 +39,24 @@ class Ledger(Followed):
         sink: Nowhere.
         limit: Bytes of it that may stay on the disk; None for all.
         space: What is told how much has been written.
+        frugal: Look by path, at six times the price of a look, and hold no descriptor: they are
+            needed to show the files.
     """
 
-    __slots__ = ("_index", "_limit", "_space", "released")
+    __slots__ = ("_frugal", "_index", "_is_there", "_limit", "_space", "released")
 
     def __init__(
-        self, path: str, sink: Nowhere, limit: int | None, space: SpaceWatch | None
+        self,
+        path: str,
+        sink: Nowhere,
+        limit: int | None,
+        space: SpaceWatch | None,
+        *,
+        frugal: bool = False,
     ) -> None:
         super().__init__(path, [Output(LineAssembler(), sink)])
+        self._frugal = frugal
+        self._is_there = False
         self.released = 0
         self._index = IndexWriter(path)
         self._limit = limit
@@ -61,6 +71,30 @@ class Ledger(Followed):
         """Nothing more is released."""
         if floors.get(self.path) is self:
             del floors[self.path]
+
+    @property
+    def is_open(self) -> bool:
+        """True while there is a file to look at."""
+        return self._is_there
+
+    @property
+    def watched(self) -> str:
+        """By which path the file is watched."""
+        return self.path if self._frugal else super().watched
+
+    def open(self) -> bool:
+        """Begin to look at the file, if it is there."""
+        self._is_there = os.path.isfile(self.path) if self._frugal else super().open()
+        return self._is_there
+
+    def size(self) -> int:
+        """Return the file's size now, -1 where it cannot be told."""
+        if not self._frugal:
+            return super().size()
+        try:
+            return os.stat(self.path).st_size
+        except OSError:
+            return -1
 
     def advance(self) -> tuple[int, bool]:
         """Book what has been written since the last look; return how many bytes that was, and False."""
@@ -77,10 +111,11 @@ class Ledger(Followed):
         return count, False
 
     def settle(self) -> None:
-        """Write down what has waited for long enough."""
-        self._index.settle(time.time_ns())
-        if self._space is not None:
-            self._space.look(time.monotonic())
+        """Write down what has waited for long enough; nothing while nothing is booked."""
+        if self._index.waits:
+            self._index.settle(time.time_ns())
+            if self._space is not None:
+                self._space.look(time.monotonic())
 
     def is_replaced(self) -> bool:
         """A worker writes to the file that it was given, whatever is under the path now."""
@@ -96,22 +131,25 @@ class Ledger(Followed):
 
     def close(self) -> None:
         """Write all down and let go of the file."""
-        if self.is_open:
+        if self._is_there:
             self._index.write()
-        super().close()
+        self._is_there = False
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def _release(self, goal: int) -> None:
         """Give the bytes before ``goal`` back to the disk, up to a line's end where one is near."""
         from procession._os.holes import BLOCK, punch
 
-        line = os.pread(self.fd, _LINE, goal).find(b"\n") + 1
-        start, end = self.released // BLOCK * BLOCK, (goal + line) // BLOCK * BLOCK
         try:
-            # Whoever reads takes what he has read for released bytes only if he finds it said.
-            self._index.release(goal + line)
-            fd = os.open(f"/proc/self/fd/{self.fd}", os.O_WRONLY | os.O_CLOEXEC)
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                self.released = goal + line
+                mark = goal + os.pread(fd, _LINE, goal).find(b"\n") + 1
+                start, end = self.released // BLOCK * BLOCK, mark // BLOCK * BLOCK
+                # Whoever reads takes what he has read for released bytes only if he finds it said.
+                self._index.release(mark)
+                self.released = mark
                 punch(fd, start, end - start)
             finally:
                 os.close(fd)
@@ -130,8 +168,18 @@ class Bookkeeping(View):
 
     def __init__(self, paths: Sequence[str], limit: int | None, space: SpaceWatch | None) -> None:
         sink = Nowhere()
-        self._begin([Ledger(path, sink, limit, space) for path in paths], _INTERVAL)
+        frugal = _is_short_of_descriptors(len(paths))
+        ledgers = [Ledger(path, sink, limit, space, frugal=frugal) for path in paths]
+        self._begin(ledgers, _INTERVAL)
         self.sinks.append(sink)
+
+
+def _is_short_of_descriptors(files: int) -> bool:
+    """True if one for each file, and one to show it, is most of what this process may open."""
+    import resource
+
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return allowed != resource.RLIM_INFINITY and 3 * files > allowed
 
 
 def keep_books(paths: Sequence[str], limit: int | None, say: Callable[[str], None]) -> Bookkeeping:

@@ -175,8 +175,7 @@ class Lookout:
         return min([NET_PERIOD, *(self._intervals[file] for file in self._blind)])
 
     def _watch(self, file: Followed) -> None:
-        # By descriptor: the path may be another file's by now.
-        self._set_watch(file, f"/proc/self/fd/{file.fd}", IN_MODIFY)
+        self._set_watch(file, file.watched, IN_MODIFY)
 
     def _watch_directory(self, file: Followed) -> None:
         directory = os.path.dirname(file.path) or "."

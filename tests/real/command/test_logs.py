@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -270,6 +271,19 @@ def test_what_is_not_captured_has_times_too(here: Any, logs: Logs) -> None:
     """Streams that are not teed are looked at all the same."""
     here.script("print('quiet')", "-r", "3")
     assert re.fullmatch(TIME + r"\[default0\]:quiet\n", logs("-t").decode())
+
+
+def test_few_descriptors_are_enough_for_all_files(here: Any, logs: Logs) -> None:
+    """The index takes none of those that the view needs."""
+
+    def allow_few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (140, 140))
+
+    here.file("s.py", "import os; print(os.environ['RANK'])")
+    ended = here.run("-n", "20", "s.py", preexec_fn=allow_few)
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(ended.out.splitlines()) == sorted(f"[default{r}]:{r}" for r in range(20))
+    assert re.fullmatch(f"({TIME}" + r"\[default\d+\]:\d+\n){20}", logs("-t", "--merge").decode())
 
 
 def test_which_run(here: Any, logs: Logs) -> None:
