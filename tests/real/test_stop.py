@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
+from procession.testing import bearers
+
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def fail_or_wait(rank: int) -> None:
@@ -40,3 +44,22 @@ def test_a_signal_right_after_a_fork_is_not_lost(tmp_path: Path, method: str) ->
             1: -15,
             2: -15,
         }
+
+
+def test_what_forks_and_ends_all_the_time_is_swept_too(tmp_path: Path) -> None:
+    """Whoever is looked at has just died, and its child was not there yet when the list was made."""
+    for number in range(3):
+        run_id = f"hoppers-{os.getpid()}-{number}"
+        context = start_processes(
+            name="h",
+            entrypoint=sys.executable,
+            args={0: (str(SCRIPTS / "hoppers.py"),)},
+            envs={0: {}},
+            logs_specs=DefaultLogsSpecs(str(tmp_path / str(number)), redirects=Std.ALL),
+            start_method="spawn",
+            supervision=Supervision(shutdown_timeout=0, run_id=run_id),
+        )
+        result = context.wait()
+        assert result is not None
+        assert result.failures[0].exitcode == 3
+        assert [bearers(run_id) for _ in range(20)] == [[]] * 20

@@ -8,7 +8,7 @@ import time
 
 from procession._os.kernel import open_pidfd
 from procession._os.lean import SIGCONT, SIGKILL, send_by_pidfd
-from procession._os.proc import descendants, living, stat, variable
+from procession._os.proc import children, descendants, living, stat, variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _LOOK = 0.05  # the same, where all of /proc is to be looked through
 def sweep(
     root: int,
     settle: Callable[[float], None],
+    bury: Callable[[Iterable[int]], None],
     leaders: Callable[[], Collection[int]],
     number: Callable[[int], int],
     kept: frozenset[int] = frozenset(),
@@ -39,6 +40,7 @@ def sweep(
     Args:
         root: A subreaper, so that whatever is orphaned meanwhile stays below it.
         settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
+        bury: Reaps those of these pids that have ended, are children of ``root`` and no workers.
         leaders: Says which workers have not been reaped; each has a process group of its own.
         number: Says what a pid is called in what is returned.
         kept: Descendants that are to live on; theirs are not.
@@ -51,9 +53,45 @@ def sweep(
             _send_to_group(leader, SIGKILL)
         settle(_PAUSE)
 
+    def chase(dead: Iterable[int]) -> None:
+        bury(dead)
+        for pid in children(root):  # no time to see who it is: it is ours, and shall not fork again
+            if pid not in kept:
+                send(pid, SIGKILL)
+
     return end_all(
-        lambda: living(set(descendants([root])) - kept), finish_round, frozenset(leaders()), number
+        lambda: look(lambda: set(descendants([root])) - kept, chase),
+        finish_round,
+        frozenset(leaders()),
+        number,
     )
+
+
+def look(
+    listed: Callable[[], set[int]],
+    chase: Callable[[Iterable[int]], None],
+    living: Callable[[Iterable[int]], dict[int, Stat]] = living,
+) -> dict[int, Stat]:
+    """Return who lives of those that are listed; nobody only if that is sure.
+
+    What forks and ends in the time of a look was alive when it was listed and is dead when it is looked
+    at, and its child came too late for the list. So a list counts as the last one only if all on it
+    were known to be dead before it was made: who ends has handed on its children by then.
+
+    Args:
+        listed: Makes a list of all there are, corpses among them.
+        chase: Called with those that were found dead, some of whom were alive when they were listed. It
+            reaps: a look at thousands of corpses takes so long that nobody is alive at its end.
+        living: Looks at those on a list.
+    """
+    dead: set[int] = set()
+    while True:
+        pids = listed()
+        found = living(pids)
+        if found or pids <= dead:
+            return found
+        chase(pids)
+        dead = pids
 
 
 def end_all(

@@ -11,13 +11,13 @@ from procession._guardian.protocol import MAIN
 from procession._guardian.server import GONE, IMPORTING, READY, REFUSED, UNFIT, Server
 from procession._guardian.starters import Order, close_all
 from procession._guardian.sweep import describe, send, sweep, wake_and_send
-from procession._os.deaths import DeathWatch, Ending, peek_any, reap
+from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
 from procession._os.lean import SIGCHLD, SIGKILL, wake_on
 from procession._os.proc import children, descendants, living
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from procession._guardian.channel import Channel
@@ -75,7 +75,7 @@ class Warden:
                 self._wait(None if self._launcher.fd is not None else _GLANCE)
                 self._serve()
         finally:
-            sweep(os.getpid(), self._settle, self._unreaped, self._number)
+            sweep(os.getpid(), self._settle, self._bury, self._unreaped, self._number)
 
     def _private(self) -> list[int]:
         own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
@@ -178,7 +178,9 @@ class Warden:
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
         self._drop_orders()
-        killed, stuck = sweep(os.getpid(), self._settle, self._unreaped, self._number, self._kept())
+        killed, stuck = sweep(
+            os.getpid(), self._settle, self._bury, self._unreaped, self._number, self._kept()
+        )
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
 
@@ -324,6 +326,11 @@ class Warden:
                 return  # it may be a worker of whose birth we have not heard yet
             else:
                 self._reap_orphan(ending)
+
+    def _bury(self, pids: Iterable[int]) -> None:
+        """Reap orphans; ``peek_any`` shows none that is behind an unacknowledged worker."""
+        for ending in filter(None, map(peek, set(pids) - self._unreaped())):
+            self._reap_orphan(ending)
 
     def _reap_orphan(self, ending: Ending) -> None:
         # One that leaves with a status of its own was about to (a resource tracker whose owner has

@@ -1,0 +1,25 @@
+"""A worker that fails and leaves four processes which fork, end, and fork again, for 20 s at most.
+
+Each is in a session of its own, and none lives for longer than a fork takes.
+"""
+
+import os
+import sys
+import time
+
+END = time.monotonic() + 20
+
+
+def hop() -> None:
+    while time.monotonic() < END:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    os._exit(0)
+
+
+for _ in range(4):
+    if os.fork() == 0:
+        hop()
+time.sleep(0.1)
+sys.exit(3)
