@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from procession._guardian.isolation import Report
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Work
+    from procession._os.cgroup import Leaf
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
@@ -48,6 +49,7 @@ class Guardian:
         self._lock = lock
         self._wards: set[int] = set()  # pids: the fork server, and dead workers that it is to reap
         self._closed = False
+        self._leaf: Leaf | None = None
         self._mourner: Callable[[], None] | None = None
         self._sentry = Sentry(pid, self._note_end)
 
@@ -99,6 +101,17 @@ class Guardian:
         """Let the guardian reap workers whose deaths have been taken note of."""
         self._wards.update(pids)
         self.ask("reap", pids)
+
+    def use_cgroup(self, leaf: Leaf | None) -> None:
+        """Have the workers to come put into a cgroup, by which they can be killed; None for none."""
+        self._leaf = leaf
+        if leaf is not None:
+            self.ask("cgroup", leaf.path)
+
+    def strike(self) -> None:
+        """Kill what its cgroup holds; for when the guardian itself is gone."""
+        if self._leaf is not None:
+            self._leaf.kill()
 
     def treat(self, remedy: Remedy | None) -> None:
         """Continue a silent guardian and ask it for a sign, or kill it, as its pulse says.
@@ -194,7 +207,7 @@ def spawn_guardian(run_id: str, isolate: str = "") -> Guardian:
         ours, theirs, lock = _ties(run_id, always, on_failure)
         quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         always.callback(os.close, quiet)
-        report = _report(always) if isolate else None
+        report = _report(always) if isolate == "pidns" else None
         pid = os.posix_spawn(
             sys.executable,
             [
@@ -204,7 +217,7 @@ def spawn_guardian(run_id: str, isolate: str = "") -> Guardian:
                 program,
                 str(os.getpid()),
                 run_id,
-                *filter(None, [isolate]),
+                *(["pidns"] if report else []),
             ],
             {**os.environ, "PROCESSION_RUN_ID": run_id},
             file_actions=[
@@ -233,7 +246,7 @@ def fork_guardian(run_id: str, work: Work, isolate: str = "") -> Guardian:
     launcher = os.getpid()
     with ExitStack() as always, ExitStack() as on_failure:
         ours, theirs, lock = _ties(run_id, always, on_failure)
-        report = _report(always) if isolate else None
+        report = _report(always) if isolate == "pidns" else None
         with warnings.catch_warnings():
             # Python >= 3.12 warns of forking beside threads. The child runs system calls only, and
             # the workers are what the caller asked for by start_method="fork".

@@ -1,4 +1,4 @@
-"""A guardian that is the first process of a PID namespace: its gang dies with it, whoever else does.
+"""What an isolated gang lives in: a PID namespace that dies with its guardian, or a cgroup.
 
 Two processes make one: the one that was started opens the namespace and forks the first process in it,
 which is to be the guardian, then ends; the guardian falls to the launcher, a subreaper. What came of it
@@ -11,6 +11,7 @@ import fcntl
 import os
 from errno import EPERM
 
+from procession._os.cgroup import Leaf, make_leaf
 from procession._os.namespaces import OuterPids, mount_own_proc, unshare_pids
 from procession.errors import UsageError
 
@@ -91,6 +92,22 @@ class Report:
     def _close(self, fd: int) -> None:
         self._open.discard(fd)
         os.close(fd)
+
+
+def own_cgroup(run_id: str) -> Leaf:
+    """Make a cgroup for the workers of a run.
+
+    Raises:
+        UsageError: There can be none here.
+    """
+    try:
+        return make_leaf(run_id)
+    except OSError as error:
+        raise UsageError(
+            f"isolate cgroup: {error.filename}: {error.strerror}. It takes a cgroup of version 2 below "
+            "which this user may make another (systemd-run --user --scope -p Delegate=yes ...), and "
+            "Linux 5.14. Leave the isolation out, or try pidns."
+        ) from error
 
 
 def _fail(report: int, error: OSError) -> NoReturn:

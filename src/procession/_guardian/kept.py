@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from procession.errors import UsageError
 
+PIDNS = "pidns"  # the one isolation that a guardian is born into
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,9 +58,9 @@ class KeptGuardian:
                 "this fork server is used by a gang that has not ended; call its wait() or close() "
                 "first, or make a fork server for each of the gangs"
             )
-        if isolate != self._isolate:
+        if PIDNS in (isolate, self._isolate) and isolate != self._isolate:
             self._end()
-            self._isolate = isolate
+        self._isolate = isolate
         if self._used and self._guardian is not None and not self._guardian.renew():
             self._end()
         guardian = self.have()

@@ -8,6 +8,7 @@ To the guardian:
     ("hush", signum)                       the gang is being stopped: orphans get signum too
     ("sweep",)                             kill every descendant until none is left
     ("ping",)                              give a sign
+    ("cgroup", directory)                  workers go into this cgroup, and are killed by it
     ("serve", argv, env, modules, settings)   keep a fork server for the starts to come, which imports
                                            ``modules`` first; ``settings``: _worker/reborn.py
     ("renew",)                             the gang has ended, another will come

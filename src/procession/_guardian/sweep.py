@@ -31,7 +31,8 @@ def sweep(
     root: int,
     settle: Callable[[float], None],
     bury: Callable[[Iterable[int]], None],
-    leaders: Callable[[], Collection[int]],
+    strike: Callable[[], None],
+    leaders: Collection[int],
     number: Callable[[int], int],
     kept: frozenset[int] = frozenset(),
 ) -> tuple[Remains, Remains]:
@@ -41,20 +42,21 @@ def sweep(
         root: A subreaper, so that whatever is orphaned meanwhile stays below it.
         settle: Waits at most so many seconds for the deaths of children of ``root`` and reaps them.
         bury: Reaps those of these pids that have ended, are children of ``root`` and no workers.
-        leaders: Says which workers have not been reaped; each has a process group of its own.
+        strike: Kills what can be killed without being listed, a group or a cgroup at one stroke: a
+            child that is just being forked into it dies too or is not born, so that no fork bomb in it
+            outruns the rounds (kernel/fork.c, copy_process).
+        leaders: The workers.
         number: Says what a pid is called in what is returned.
         kept: Descendants that are to live on; theirs are not.
     """
 
     def finish_round(_found: Iterable[int]) -> None:
-        # A group is killed at one stroke: a child that is being forked into it dies too or is not
-        # born (kernel/fork.c, copy_process). So a fork bomb in it does not outrun the rounds.
-        for leader in leaders():
-            _send_to_group(leader, SIGKILL)
+        strike()
         settle(_PAUSE)
 
     def chase(dead: Iterable[int]) -> None:
         bury(dead)
+        strike()
         for pid in children(root):  # no time to see who it is: it is ours, and shall not fork again
             if pid not in kept:
                 send(pid, SIGKILL)
@@ -62,7 +64,7 @@ def sweep(
     return end_all(
         lambda: look(lambda: set(descendants([root])) - kept, chase),
         finish_round,
-        frozenset(leaders()),
+        frozenset(leaders),
         number,
     )
 
@@ -190,9 +192,10 @@ def send(pid: int, signum: int) -> bool:
     return True
 
 
-def _send_to_group(leader: int, signum: int) -> None:
+def kill_group(leader: int) -> None:
+    """Send SIGKILL to the process group of ``leader``, a child that has not been reaped."""
     try:
-        os.killpg(leader, signum)
+        os.killpg(leader, SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
 

@@ -6,11 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._guardian.sweep import end_all, wait_for_any
+from procession._os import cgroup
+from procession._os.cgroup import Leaf, leaf_around
 from procession._os.members import Members, members
 from procession._os.proc import Stat, everybody
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from procession._guardian.sweep import Remains
 
@@ -21,7 +23,29 @@ def end_run(run_id: str) -> tuple[Remains, Remains]:
     Returns:
         ``(killed, stuck)``: what was killed, and what could not die.
     """
-    return end_all(lambda: remains(members(run_id)), wait_for_any)
+    leaves: dict[str, Leaf] = {}
+
+    def find() -> dict[int, Stat]:
+        found = remains(members(run_id))
+        leaves.update({path: Leaf(path) for path in map(leaf_around, found) if path is not None})
+        return found
+
+    def settle(pids: Iterable[int]) -> None:
+        for leaf in leaves.values():
+            leaf.kill()
+        wait_for_any(pids)
+
+    ended = end_all(find, settle)
+    for leaf in leaves.values():
+        leaf.remove()
+    return ended
+
+
+def remove_deserted_cgroups(runs: Collection[str]) -> None:
+    """Remove the cgroups of runs that are over, those of none of ``runs``; none with a process in it."""
+    for path in cgroup.leaves():
+        if cgroup.run_of_leaf(path) not in runs:
+            Leaf(path).remove()
 
 
 def remains(run: Members) -> dict[int, Stat]:

@@ -10,7 +10,7 @@ from errno import ECHILD, EMFILE
 from procession._guardian.protocol import MAIN
 from procession._guardian.server import GONE, IMPORTING, READY, REFUSED, UNFIT, Server
 from procession._guardian.starters import Order, close_all
-from procession._guardian.sweep import describe, send, sweep, wake_and_send
+from procession._guardian.sweep import describe, kill_group, send, sweep, wake_and_send
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
 from procession._os.lean import SIGCHLD, SIGKILL, wake_on
 from procession._os.proc import children, descendants, living
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Starter
     from procession._guardian.sweep import Left
+    from procession._os.cgroup import Leaf
     from procession._os.namespaces import OuterPids
     from procession._os.parent import Parent
 
@@ -57,6 +58,7 @@ class Warden:
         self._lock = lock
         self._launcher = launcher
         self._outside = outside
+        self._leaf: Leaf | None = None  # the gang's cgroup, where it was asked for
         self._numbers: dict[int, int] = {}  # pid -> what the launcher calls it, of all workers
         self._starter = starter
         self._watch = DeathWatch()
@@ -75,7 +77,11 @@ class Warden:
                 self._wait(None if self._launcher.fd is not None else _GLANCE)
                 self._serve()
         finally:
-            sweep(os.getpid(), self._settle, self._bury, self._unreaped, self._number)
+            sweep(
+                os.getpid(), self._settle, self._bury, self._strike, self._unreaped(), self._number
+            )
+            if self._leaf is not None:
+                self._leaf.remove()
 
     def _private(self) -> list[int]:
         own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
@@ -137,6 +143,8 @@ class Warden:
     def _born(self, rank: int, pid: int) -> None:
         self._leaders[pid] = rank
         self._watch.add(pid)
+        if self._leaf is not None:
+            self._leaf.add(pid)
         self._numbers[pid] = self._number(pid)
         self._channel.queue(("started", rank, self._numbers[pid], time.monotonic_ns()))
 
@@ -173,13 +181,31 @@ class Warden:
         """The workers whose pids, living or dead, nobody else can have been given."""
         return {*self._leaders, *self._corpses}
 
+    def _strike(self) -> None:
+        """Kill all that can be killed without looking for it."""
+        for leader in self._unreaped():
+            kill_group(leader)
+        if self._leaf is not None:
+            self._leaf.kill()
+
+    def _use_cgroup(self, message: Message, _fds: list[int]) -> None:
+        from procession._os.cgroup import Leaf
+
+        self._leaf = Leaf(message[1])
+
     def _answer(self, _message: Message, _fds: list[int]) -> None:
         self._channel.send(("pong",))
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
         self._drop_orders()
         killed, stuck = sweep(
-            os.getpid(), self._settle, self._bury, self._unreaped, self._number, self._kept()
+            os.getpid(),
+            self._settle,
+            self._bury,
+            self._strike,
+            self._unreaped(),
+            self._number,
+            self._kept(),
         )
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
@@ -192,6 +218,7 @@ class Warden:
             reap(pid)
         self._corpses.clear()
         self._numbers.clear()
+        self._leaf = None
         self._reap_orphans()
         self._channel.send(("renewed",))
 
@@ -202,6 +229,7 @@ class Warden:
         "hush": _hush_gang,
         "sweep": _sweep,
         "ping": _answer,
+        "cgroup": _use_cgroup,
         "serve": _start_server,
         "renew": _renew,
     }

@@ -169,7 +169,9 @@ def _signals(plan: Plan) -> list[str]:
     if plan.asking:
         lines.append(f"{', '.join(plan.asking)}: the workers' PROCESSION_STOP_FILE is made")
     lines.append(f"stopping is SIGTERM and SIGCONT, then {_grace(plan.grace)}")
-    if plan.isolate:
+    if plan.isolate == "cgroup":
+        lines.append("the workers' cgroup is killed at one stroke")
+    if plan.isolate == "pidns":
         lines.append("the workers' PID namespace ends with their guardian, at the kernel's hand")
     return lines
 

@@ -304,11 +304,12 @@ def _stop(parser: ArgumentParser) -> None:
         group,
         "--isolate",
         type=str,
-        choices=["none", "pidns"],
+        choices=["none", "pidns", "cgroup"],
         default="none",
         metavar="HOW",
-        help="none, or pidns: a PID namespace for the workers, which the kernel ends with their "
-        "guardian; needs root or user namespaces (procession's own; default: none)",
+        help="none; pidns: a PID namespace for the workers, which the kernel ends with their "
+        "guardian, needs root or user namespaces; cgroup: one for the workers, which are killed at one "
+        "stroke, needs a writable cgroup2 (procession's own; default: none)",
     )
     _option(
         group,

@@ -66,7 +66,7 @@ def _guardian_ahead(words: Sequence[str]) -> Iterator[KeptGuardian | None]:
         yield None
         return
     guardian = KeptGuardian(random_id(), spawn_guardian)
-    if not _isolated(words):  # that guardian is another, and cannot come before its plan
+    if not _in_namespace(words):  # that guardian is another, and cannot come before its plan
         with suppress(OSError):  # the start of the first attempt will say it
             guardian.have()
     try:
@@ -75,9 +75,10 @@ def _guardian_ahead(words: Sequence[str]) -> Iterator[KeptGuardian | None]:
         guardian.close()
 
 
-def _isolated(words: Sequence[str]) -> bool:
-    """Whether a namespace may have been asked for; SCRIPT may have an option of that name too."""
-    return "PET_ISOLATE" in os.environ or any(word.startswith("--isolate") for word in words)
+def _in_namespace(words: Sequence[str]) -> bool:
+    """Whether a namespace may have been asked for; SCRIPT may have a word of that name too."""
+    asked = os.environ.get("PET_ISOLATE") == "pidns"
+    return asked or not {"pidns", "--isolate=pidns"}.isdisjoint(words)
 
 
 def _end(error: BaseException) -> int:

@@ -70,7 +70,7 @@ class Plan(NamedTuple):
         grace: Seconds between SIGTERM and SIGKILL, ``math.inf`` allowed.
         signals: Signals to the launcher that end the run.
         forwarded: Signals to the launcher that are passed on to workers.
-        isolate: ``pidns`` for a PID namespace of the workers' own, else empty.
+        isolate: ``pidns`` or ``cgroup`` for such a one of the workers' own, else empty.
         asking: Signals to the launcher that make the stop file.
         master_port: MASTER_PORT, None for a free one at each attempt.
         run_id: TORCHELASTIC_RUN_ID, None for a random one.

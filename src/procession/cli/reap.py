@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.sweep import describe
-from procession._guardian.unguarded import end_run, remains
+from procession._guardian.unguarded import end_run, remains, remove_deserted_cgroups
 from procession._os.members import all_members
 from procession._os.runlock import plain_id
 from procession.cli.parser import HelpFormatter
@@ -100,6 +100,8 @@ def _reap(args: Namespace) -> int:
     runs = all_members(user=os.geteuid())
     lost = {run_id: run for run_id, run in runs.items() if not run.looked_after}
     statuses = [_end(run_id, run, args.dry_run) for run_id, run in sorted(lost.items())]
+    if not args.dry_run:
+        remove_deserted_cgroups(runs.keys() - lost.keys())
     if kept := sorted(runs.keys() - lost.keys()):
         _tell(f"looked after, and not touched: {', '.join(kept)}")
     if not lost:

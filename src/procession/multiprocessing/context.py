@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
+    from procession._os.cgroup import Leaf
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
@@ -253,6 +254,7 @@ class PContext(abc.ABC):
     def _make_gang(self) -> Gang:
         guardian = self._borrow_guardian()
         self._run_id = guardian.run_id
+        guardian.use_cgroup(self._make_leaf())
         server = self._server()
         if server is not None:
             server.give(guardian)
@@ -263,6 +265,15 @@ class PContext(abc.ABC):
             exclusive=self._supervision.exclusive,
             judge=judge_server,
         )
+
+    def _make_leaf(self) -> Leaf | None:
+        if self._supervision.isolate != "cgroup":
+            return None
+        from procession._guardian.isolation import own_cgroup
+
+        leaf = own_cgroup(self._run_id)
+        self._held_things.callback(leaf.remove)
+        return leaf
 
     def _borrow_guardian(self) -> Guardian:
         kept = self._kept_guardian()

@@ -161,6 +161,7 @@ class MultiprocessContext(PContext):
 
         import procession._guardian.starters
         import procession._guardian.warden
+        import procession._os.cgroup
         import procession._worker.function  # noqa: F401
         from procession._logs.tail import fork_guard
 

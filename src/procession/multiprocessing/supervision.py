@@ -23,7 +23,7 @@ __all__ = ["LogBooks", "SignalException", "Supervision", "signal_exception", "si
 
 logger = Logger(__name__)
 
-_ISOLATIONS = ("", "pidns")
+_ISOLATIONS = ("", "pidns", "cgroup")
 _TERMINATING = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
 
 
@@ -86,7 +86,8 @@ class Supervision:
             process as long as it runs; None for none.
         isolate: ``pidns`` puts the gang into a PID namespace of its own, which ends with its
             guardian at the kernel's hand, whoever else is killed; needs root or user namespaces.
-            docs/isolation.md says what is different for the workers.
+            ``cgroup`` puts it into a cgroup of its own, by which the sweep kills at one stroke; needs
+            a writable cgroup of version 2. docs/isolation.md says what is different for the workers.
         look: How teed lines look on the console; None as torch shows them.
     """
 
@@ -114,7 +115,7 @@ class Supervision:
         if self.isolate not in _ISOLATIONS:
             raise UsageError(
                 f"isolate={self.isolate!r}: give 'pidns' for a PID namespace of the gang's own, "
-                "or '' for none"
+                "'cgroup' for a cgroup of its own, or '' for none"
             )
 
     @classmethod
