@@ -1,6 +1,6 @@
 """What an isolated gang lives in: a PID namespace that dies with its guardian, or a cgroup.
 
-Two processes make one: the one that was started opens the namespace and forks the first process in it,
+Two processes make such a guardian: the one that was started opens the namespace and forks the first process in it,
 which is to be the guardian, then ends; the guardian falls to the launcher, a subreaper. What came of it
 is written into a pipe: ``pid N``, and ``ready`` or ``error ERRNO WHAT``.
 """
