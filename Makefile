@@ -44,7 +44,7 @@ bench: .venv-torch/ready
 # make stress SEED=1764101234
 stress: SEED ?= $(shell date +%s)
 stress: .venv-test/ready
-	SEED=$(SEED) .venv-test/bin/python -m pytest -n auto -m stress tests/stress
+	SEED=$(SEED) .venv-test/bin/python -m pytest -n auto -m stress
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-torch build dist procession-runs

@@ -20,6 +20,7 @@ from procession.multiprocessing import (
     Supervision,
     start_processes,
 )
+from procession.testing import wait_gone
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
@@ -59,13 +60,7 @@ def test_many_ranks_return_much_at_once(tmp_path: Path, method: str) -> None:
 def test_a_worker_with_much_to_say_ends_before_anybody_asks(tmp_path: Path, method: str) -> None:
     gang = launch(tmp_path, method, jobs.big, {0: (64 << 20,)})
     try:
-        fd = os.pidfd_open(gang.pids()[0])
-        import select
-
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        assert poller.poll(PATIENCE * 1000)
-        os.close(fd)
+        assert wait_gone([gang.pids()[0]], PATIENCE) == []
         result = gang.wait(PATIENCE)
     finally:
         gang.close()

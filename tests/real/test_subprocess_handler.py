@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from procession.multiprocessing.subprocess_handler import (
     SubprocessHandler,
     get_subprocess_handler,
 )
+from procession.testing import wait_gone
 
 Start = Callable[..., SubprocessHandler]
 
@@ -86,22 +86,20 @@ def test_close_sends_the_signal_to_the_whole_group(
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     handler = start("sleep 100 & echo $! >$FIFO; wait", env={"FIFO": str(fifo)})
-    member = os.pidfd_open(int(await_fifo(fifo)))
+    member = int(await_fifo(fifo))
     handler.close(death_sig)
     assert handler.proc.wait(10) == -(death_sig or signal.SIGTERM)
-    assert select.select([member], [], [], 10)[0]
-    os.close(member)
+    assert wait_gone([member], 10) == []
 
 
 def test_close_reaches_the_group_of_a_leader_that_has_ended(start: Start, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     handler = start("sleep 100 & echo $! >$FIFO", env={"FIFO": str(fifo)})
-    member = os.pidfd_open(int(await_fifo(fifo)))
+    member = int(await_fifo(fifo))
     assert handler.proc.wait(10) == 0
     handler.close()
-    assert select.select([member], [], [], 10)[0]
-    os.close(member)
+    assert wait_gone([member], 10) == []
 
 
 def test_close_of_a_dead_group_closes_the_files_and_may_be_repeated(

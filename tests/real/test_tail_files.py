@@ -366,6 +366,7 @@ class TailLogOf:
         self.log.stop()
 
 
+@pytest.mark.full_platform
 class TestCost:
     def test_one_thread_and_one_inotify_for_all(self, tmp_path: Path) -> None:
         screens = [Screen() for _ in range(4)]
@@ -445,6 +446,7 @@ def noted(name: str, calls: list[str]) -> Callable[..., Any]:
     return call
 
 
+@pytest.mark.full_platform
 def test_who_wants_the_tail_to_rest_gets_a_turn_under_load(tmp_path: Path) -> None:
     path, shown, begun = tmp_path / "log", [0], threading.Event()
     path.write_bytes(b"line\n" * 1_000_000)
@@ -484,6 +486,7 @@ def no_inotify() -> Any:
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
+@pytest.mark.full_platform
 class TestWithout:
     @pytest.mark.parametrize("factory", [no_inotify, NoWatches])
     def test_inotify_files_are_looked_at_every_interval(

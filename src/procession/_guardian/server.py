@@ -9,6 +9,7 @@ from procession._guardian.channel import Channel
 from procession._guardian.starters import Order, close_all
 from procession._guardian.sweep import send
 from procession._os import lean
+from procession._os.anonymous import anonymous_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Server:
 
     def _spawn(self, argv: Sequence[str], env: dict[str, str], fd: int, starter: Starter) -> int:
         for name in ("stdout", "stderr"):
-            self._captured.append(_capture(name))
+            self._captured.append(anonymous_file(f"procession-{name}"))
         quiet = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             order = Order(-1, (argv[0],), argv, env, [quiet, *self._captured, fd])
@@ -143,10 +144,3 @@ class Server:
     def _send(self, serial: int, order: Order) -> None:
         words = (serial, order.rank, tuple(order.argv), order.env, len(order.fds))
         self.channel.send(("start", *words), order.fds)
-
-
-def _capture(name: str) -> int:
-    """A file that keeps what the imports print, for every worker to print as its own."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(f"procession-{name}")
-    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

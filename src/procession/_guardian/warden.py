@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _GONE: Left = (0, "", 0, "")  # in place of an orphan that ended with a status of its own
-_GLANCE = 1.0  # seconds between looks at the parent's pid, where there are no pidfds
+_GLANCE = 0.25  # seconds between looks at the parent's pid, where there are no pidfds
 
 
 class Warden:

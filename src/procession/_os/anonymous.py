@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
 __all__ = ["anonymous_file", "freeze"]
+
+_NONE_HERE = (errno.ENOSYS, errno.EPERM, errno.EACCES)  # old kernels, seccomp filters, a sysctl
 
 
 def anonymous_file(name: str) -> int:
@@ -14,8 +17,13 @@ def anonymous_file(name: str) -> int:
     Args:
         name: What ``/proc/<pid>/fd`` shows of it.
     """
-    if hasattr(os, "memfd_create"):
+    try:
         return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except AttributeError:  # another system
+        pass
+    except OSError as error:
+        if error.errno not in _NONE_HERE:
+            raise
     from tempfile import TemporaryFile
 
     with TemporaryFile() as file:
@@ -33,5 +41,5 @@ def freeze(fd: int) -> None:
         fcntl.fcntl(
             fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
         )
-    except OSError:  # EBUSY: somebody has it mapped for writing
+    except OSError:  # EBUSY: somebody has it mapped for writing; EINVAL: a file on disk
         return
