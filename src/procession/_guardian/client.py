@@ -273,6 +273,7 @@ def _be_nanny(
 
     gc.disable()
     try:
+        _occupy_standard()
         os.setsid()
         while os.open(os.devnull, os.O_RDWR) <= 2:  # what a caller has closed is not to be ours
             pass
@@ -285,6 +286,13 @@ def _be_nanny(
         Warden(Channel(sock), starter, parent, lock, outside).run()
     finally:
         os._exit(0)
+
+
+def _occupy_standard() -> None:
+    """Have 0, 1 and 2 open: what a caller has closed must not become the number of something of ours."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _report(always: ExitStack) -> Report:
