@@ -72,9 +72,29 @@ def test_an_exception(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("inner", ["spawn", "fork"])
-def test_multiprocessing_inside_a_worker(tmp_path: Path, method: str, inner: str) -> None:
-    assert run(tmp_path, method, jobs.nested, {0: (inner,)}).return_values == {0: [1, 2]}
+@pytest.mark.parametrize("inner", METHODS)
+def test_helpers_inside_a_worker(tmp_path: Path, method: str, inner: str) -> None:
+    """Processes, pools of processes and of threads."""
+    result = run(tmp_path, method, jobs.nested, {0: (inner,)})
+    assert result.return_values == {0: ([9], [1, 2], [1, 2], [1, 2])}
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_helpers_inside_a_worker_of_a_main_without_a_file(tmp_path: Path, method: str) -> None:
+    """By fork the worker's main is the launcher's, from which Python itself cannot spawn."""
+    done = subprocess.run(
+        [sys.executable, "-", method, str(tmp_path / "logs")],
+        input="import multiprocessing, sys\n"
+        "from procession.multiprocessing import DefaultLogsSpecs, start_processes\n"
+        "def work():\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        return pool.map(abs, [-1, -2])\n"
+        "specs = DefaultLogsSpecs(sys.argv[2])\n"
+        "gang = start_processes('w', work, {0: ()}, {0: {}}, specs, start_method=sys.argv[1])\n"
+        "print(gang.wait().return_values)\n",
+        check=False, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("{0: [1, 2]}\n", "")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -37,9 +37,31 @@ def returns_a_lock() -> Any:
     return threading.Lock()
 
 
-def nested(method: str) -> list[int]:
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        return pool.map(abs, [-1, -2])
+def nested(method: str) -> tuple[list[int], ...]:
+    """What each kind of helpers brings inside a worker."""
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+    context: Any = multiprocessing.get_context(method)
+    queue = context.Queue()
+    process = context.Process(target=put_square, args=(queue, 3))
+    process.start()
+    squares = [queue.get(timeout=30)]
+    process.join()
+    with (
+        context.Pool(1) as pool,
+        ProcessPoolExecutor(1, mp_context=context) as processes,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        return (
+            squares,
+            pool.map(abs, [-1, -2]),
+            list(processes.map(abs, [-1, -2])),
+            list(threads.map(abs, [-1, -2])),
+        )
+
+
+def put_square(queue: Any, number: int) -> None:
+    queue.put(number * number)
 
 
 def dispositions() -> tuple[Any, ...]:
