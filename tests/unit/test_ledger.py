@@ -176,6 +176,13 @@ def test_what_was_left() -> None:
     assert remains_lines(Ledger()) == []
 
 
+def test_many_of_a_kind_are_counted() -> None:
+    left = tuple(Remnant(1000 + n, "python3", n, "SIGTERM") for n in range(1000))
+    assert remains_lines(Ledger((), left)) == [
+        "1000 processes left behind and ended: 1000 python3 of ranks 0-999 (SIGTERM)"
+    ]
+
+
 def test_many_kinds_are_counted() -> None:
     (line,) = remains_lines(
         Ledger((), tuple(Remnant(n, f"p{n}", None, "SIGTERM") for n in range(20)))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from procession._report.ledger import Fate, Ledger, Remnant, Stuck
 
-_MOST_KINDS = 8
-"""Kinds of leftovers that are named; the rest is counted."""
+_MOST_KINDS, _MOST_PIDS = 8, 8
+"""Kinds of leftovers that are named, and processes of a kind; the rest is counted."""
 
 
 def fate_lines(workers: Iterable[Fate]) -> list[str]:
@@ -67,21 +67,25 @@ def remains_lines(ledger: Ledger) -> list[str]:
 def _swept(swept: Sequence[Remnant]) -> list[str]:
     if not swept:
         return []
-    kinds: dict[tuple[object, ...], list[Remnant]] = {}
+    kinds: dict[tuple[str, str], list[Remnant]] = {}
     for remnant in swept:
-        kinds.setdefault((remnant.name, remnant.rank, remnant.signal), []).append(remnant)
-    named = [_kind(alike) for alike in list(kinds.values())[:_MOST_KINDS]]
-    more = len(swept) - sum(len(alike) for alike in list(kinds.values())[:_MOST_KINDS])
+        kinds.setdefault((remnant.name, remnant.signal), []).append(remnant)
+    told = list(kinds.values())[:_MOST_KINDS]
+    more = len(swept) - sum(map(len, told))
     count = f"{len(swept)} process{'es' * (len(swept) > 1)}"
-    rest = [f"and {more} more"] if more else []
-    return [f"{count} left behind and ended: {', '.join([*named, *rest])}"]
+    parts = [*map(_kind, told), *([f"and {more} more"] if more else [])]
+    return [f"{count} left behind and ended: {', '.join(parts)}"]
 
 
 def _kind(alike: Sequence[Remnant]) -> str:
-    first = alike[0]
-    of = "" if first.rank is None else f" of rank {first.rank}"
-    numbers = ranks_text(remnant.pid for remnant in alike).partition(" ")[2]
-    return f"{first.name}{of} ({first.signal}, pid{'s' * (len(alike) > 1)} {numbers})"
+    """``sleep of ranks 0-1 (SIGTERM, pids 71-72)``; of many the number stands in place of the pids."""
+    name, signal = alike[0].name, alike[0].signal
+    ranks = [remnant.rank for remnant in alike if remnant.rank is not None]
+    of = f" of {ranks_text(ranks)}" if ranks else ""
+    if len(alike) > _MOST_PIDS:
+        return f"{len(alike)} {name}{of} ({signal})"
+    pids = ranks_text(remnant.pid for remnant in alike).partition(" ")[2]
+    return f"{name}{of} ({signal}, pid{'s' * (len(alike) > 1)} {pids})"
 
 
 def _stuck(stuck: Stuck) -> str:

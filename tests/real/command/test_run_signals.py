@@ -72,6 +72,31 @@ def test_workers_have_their_grace_and_no_more(here: Any, ready: Any) -> None:
     assert (here.directory / "saved").exists()
 
 
+def test_a_grace_of_nothing_kills_at_once(here: Any, ready: Any) -> None:
+    save = "signal.signal(signal.SIGTERM, lambda *_: open('saved', 'w'))"
+    process = ready(save, "--shutdown-timeout", "0")
+    process.send_signal(signal.SIGTERM)
+    ended = here.end(process)
+    assert ended.code == 143
+    workers = ended.report["ledger"]["workers"]
+    assert [(each["exitcode"], each["told"]) for each in workers] == [(-9, "SIGKILL")] * 2
+    assert not (here.directory / "saved").exists()
+
+
+def test_an_endless_grace_is_endless_only_until_a_further_signal(here: Any, ready: Any) -> None:
+    deaf = "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'deaf\\n'))"
+    process = ready(f"{deaf} if os.environ['RANK'] == '0' else None", "--shutdown-timeout", "inf")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline().endswith("deaf\n")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.2)  # and the first signal's echo is over
+    process.send_signal(signal.SIGHUP)
+    ended = here.end(process)
+    assert ended.code == 143
+    told = [each["told"] for each in ended.report["ledger"]["workers"]]
+    assert told == ["SIGKILL", "SIGTERM"]
+
+
 def test_a_further_signal_ends_the_grace(here: Any, ready: Any) -> None:
     stay = "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'deaf\\n'))"
     process = ready(stay, "--shutdown-timeout", "inf", ranks=1)
@@ -95,6 +120,20 @@ def test_a_signal_that_is_handled_is_not_passed_on(here: Any, ready: Any) -> Non
     process = ready("", "--signals-to-handle", "SIGUSR1", ranks=1)
     process.send_signal(signal.SIGUSR1)
     assert here.end(process).code == 128 + signal.SIGUSR1
+
+
+def test_under_nohup_itself(here: Any) -> None:
+    here.file("s.py", WAIT.format(""))
+    argv = ["nohup", sys.executable, "-m", "procession", "run", "-n", "2", "s.py"]
+    process = here.start_argv(argv)
+    for _ in range(2):
+        assert process.stdout.readline().endswith("ready\n")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    ended = here.end(process)
+    assert (ended.code, ended.report["message"]) == (143, "SIGTERM ended the run")
 
 
 def test_nohup(here: Any, ready: Any) -> None:
