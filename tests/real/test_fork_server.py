@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,62 @@ def test_no_warning_of_forks_beside_threads_is_shown(tmp_path: Path) -> None:
     result = run(tmp_path, warm.is_imported, args, preload=("numpy",))
     assert result.return_values == dict.fromkeys(range(2), True)
     assert [Path(result.stderrs[rank]).read_text() for rank in range(2)] == ["", ""]
+
+
+UNFIT = """
+    import os, threading, time
+    threading.Thread(target=time.sleep, args=(1000,), name="meter", daemon=True).start()
+    with open(os.environ["IMPORTS"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    print("importing")
+"""
+
+
+def pids(imports: Path) -> list[int]:
+    return [int(line) for line in imports.read_text().splitlines()]
+
+
+def test_spares_become_workers_of_modules_that_cannot_be_forked(
+    tmp_path: Path, imports: Path, add_module: AddModule, caplog: Any
+) -> None:
+    add_module("pre_unfit", UNFIT)
+    with ForkServer(["pre_unfit"], spares=2) as server:
+        gangs = []
+        for _ in range(3):
+            args = dict.fromkeys(range(3), ("pre_unfit",))
+            result = run(tmp_path, warm.pid_and_import, args, fork_server=server)
+            gangs.append(result.return_values)
+            assert Path(result.stdouts[0]).read_text() == "importing\nrank 0\n"
+            wait_for(lambda: len(pids(imports)) >= 2 * (len(gangs) + 1))
+        for gang in gangs:  # two of them were spares, and the third one started by itself
+            assert [imported for _, imported in gang.values()] == [True, True, False]
+            assert {pid for pid, imported in gang.values() if imported} <= set(pids(imports))
+        assert len({pid for gang in gangs for pid, _ in gang.values()}) == 9
+    assert caplog.records == []
+    assert not any(map(is_alive, pids(imports)))
+
+
+def test_a_spare_that_was_killed_is_nobody(
+    tmp_path: Path, imports: Path, add_module: AddModule
+) -> None:
+    add_module("pre_unfit", UNFIT)
+    with ForkServer(["pre_unfit"], spares=2) as server:
+        wait_for(lambda: len(pids(imports)) == 2)
+        os.kill(pids(imports)[0], signal.SIGKILL)
+        wait_for(lambda: not is_alive(pids(imports)[0]))
+        args = dict.fromkeys(range(2), ("pre_unfit",))
+        seen = values(tmp_path, warm.pid_and_import, args, fork_server=server)
+        assert sorted(imported for _, imported in seen.values()) in ([False, True], [True, True])
+
+
+def test_a_spare_whose_import_fails_is_an_error(tmp_path: Path, add_module: AddModule) -> None:
+    add_module("pre_bad", "1/0")
+    with pytest.raises(PreloadError, match=r"'pre_bad' cannot be preloaded, .* ZeroDivisionError"):
+        launch(tmp_path, abs, {0: (-4,), 1: (-4,)}, preload=("pre_bad",), spares=1)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -76,6 +76,7 @@ class Guardian:
         env: Mapping[str, str],
         modules: Sequence[str],
         settings: Mapping[str, object],
+        spares: int = 0,
     ) -> None:
         """Have workers forked from a server that has imported ``modules``.
 
@@ -84,8 +85,9 @@ class Guardian:
             env: The environment in which the imports happen.
             modules: Their names.
             settings: What the workers are to be, see ``_worker/reborn.py``.
+            spares: In place of the server, so many interpreters that have done so and wait.
         """
-        self.ask("serve", tuple(argv), dict(env), tuple(modules), dict(settings))
+        self.ask("serve", tuple(argv), dict(env), tuple(modules), dict(settings), spares)
 
     def renew(self) -> bool:
         """Have the guardian take the next gang; False if it is gone."""

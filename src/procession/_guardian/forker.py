@@ -18,7 +18,7 @@ from procession._guardian.preload import PreloadFailure, preload
 from procession._guardian.starters import LOCK_FD, Order, close_all, place, with_lock
 from procession._os import lean
 from procession._os.kernel import die_with
-from procession._worker import reborn
+from procession._worker import reborn, threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class _Forker:
         self._channel = channel
         self._guardian = os.getppid()
         self._settings: dict[str, Any] = {}
+        self._alone = False  # a spare: it forks nobody
         self._said = (b"", b"")  # what the imports have written to stdout and stderr
         self._waiting: list[tuple[int, Order]] = []
 
@@ -64,6 +65,8 @@ class _Forker:
             for message, fds in self._channel.receive():
                 self._hear(message, fds)
             self._channel.flush()
+            if self._alone and self._waiting:
+                return self._become(self._waiting[0][1])
             while self._waiting:
                 batch, self._waiting = (
                     self._waiting[:_MOST_AT_ONCE],
@@ -90,13 +93,13 @@ class _Forker:
             else:
                 self._waiting.append((serial, Order(rank, (), argv, env, fds)))
 
-    def _preload(self, modules: Sequence[str], settings: dict[str, Any]) -> None:
-        self._settings = settings
+    def _preload(self, modules: Sequence[str], settings: dict[str, Any], alone: bool) -> None:
+        self._settings, self._alone = settings, alone
         tell = lambda name: self._channel.send(("importing", name))  # noqa: E731
         _forget_ourselves()
         try:
             reborn.prepare(settings)
-            report = preload(modules, lambda: reborn.import_main(settings), tell)
+            report = preload(modules, lambda: reborn.import_main(settings), tell, shared=not alone)
         except PreloadFailure as failure:
             self._channel.send(("refused", {"module": failure.module, "text": failure.text}))
         else:
@@ -140,15 +143,21 @@ class _Forker:
         os.setsid()
         os.read(gate, 1)  # nobody writes: the end of the file is the guardian's sign
         die_with(self._guardian)  # to whom it has fallen by now
-        self._channel.close()  # as an object: its end would close what has its number by then
         close_all([*others, gate])
+        become = self._become(order)
+        reborn.renew()
+        return become
+
+    def _become(self, order: Order) -> Become:
+        """Be the worker of ``order`` from now on."""
+        self._channel.close()  # as an object: its end would close what has its number by then
         place(with_lock(order.fds, LOCK_FD))
         for fd, text in zip((1, 2), self._said, strict=True):
             _write(fd, text)
         before = dict(os.environ)
         os.environ.clear()
         os.environ.update(order.env)
-        reborn.refresh(before)
+        threads.follow_environment(before, os.environ)
         return reborn.role(self._settings, order.argv, range(LOCK_FD + 1, len(order.fds) + 1))
 
     def _drain(self) -> None:

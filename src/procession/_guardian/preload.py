@@ -29,7 +29,11 @@ class PreloadFailure(Exception):  # noqa: N818 - what happened, on its way to th
 
 
 def preload(
-    modules: Sequence[str], import_main: Callable[[], object], tell: Callable[[str], None]
+    modules: Sequence[str],
+    import_main: Callable[[], object],
+    tell: Callable[[str], None],
+    *,
+    shared: bool,
 ) -> Report:
     """Import ``modules`` in order, then the launcher's main module.
 
@@ -38,6 +42,7 @@ def preload(
         import_main: Imports it, if there is one that can be imported. What it raises is left to the
             workers, each of which imports it again and fails of it by itself.
         tell: Gets each name before its import begins; ``MAIN`` for the main module.
+        shared: Workers will be forked from this process.
 
     Returns:
         ``seconds``: module to the time its import took; ``unsafe``: pairs of a module and what it
@@ -60,10 +65,11 @@ def preload(
         import_main()
     brought.update({key: (MAIN, what) for key, what in take_stock().items() - before.items()})
     _flush()
-    _keep_finalizers()
-    gc.collect()
-    gc.freeze()  # the collectors of workers do not write to what all of them share
-    return {"seconds": seconds, "unsafe": _left_after_a_fork(brought)}
+    if shared:
+        _keep_finalizers()
+        gc.collect()
+        gc.freeze()  # the collectors of workers do not write to what all of them share
+    return {"seconds": seconds, "unsafe": _left_after_a_fork(brought) if shared else []}
 
 
 def _import(name: str) -> None:

@@ -9,8 +9,9 @@ To the guardian:
     ("sweep",)                             kill every descendant until none is left
     ("ping",)                              give a sign
     ("cgroup", directory)                  workers go into this cgroup, and are killed by it
-    ("serve", argv, env, modules, settings)   keep a fork server for the starts to come, which imports
-                                           ``modules`` first; ``settings``: _worker/reborn.py
+    ("serve", argv, env, modules, settings, spares)   keep a fork server for the starts to come, which
+                                           imports ``modules`` first, or so many spares that have
+                                           done so; ``settings``: _worker/reborn.py
     ("renew",)                             the gang has ended, another will come
 
 From the guardian:
@@ -34,7 +35,8 @@ stop, what was killed, and what could not die, dead workers' processes all, and 
 
 Between guardian and fork server, in the same frames:
 
-    ("preload", modules, settings)         to the server, first of all
+    ("preload", modules, settings, alone)  to the server, first of all; ``alone``: it is a spare, and
+                                           becomes the worker of its first "start" itself
     ("start", serial, rank, argv, env, count)     to the server
     ("importing", module)
     ("ready", report)  ("unfit", report)  ("refused", report)

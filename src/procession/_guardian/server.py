@@ -18,38 +18,44 @@ if TYPE_CHECKING:
 
     from procession._guardian.starters import Starter
 
-IMPORTING, READY, UNFIT, REFUSED, GONE = "importing", "ready", "unfit", "refused", "gone"
+    Recipe = tuple[Sequence[str], dict[str, str], Sequence[str], dict[str, Any]]
+
+IMPORTING, READY, UNFIT, REFUSED = "importing", "ready", "unfit", "refused"
+HIRED, GONE = "hired", "gone"
 _TAIL = 4096  # bytes of what the imports wrote to stderr, for the report of their end
 
 
 class Server:
-    """A child of the guardian that forks workers; they fall to the guardian (``forker.py``).
+    """A child of the guardian that has imported modules (``forker.py``).
+
+    It forks workers, who fall to the guardian; or it is a spare, and becomes one itself.
 
     Attributes:
+        alone: It is a spare.
         pid: Its pid, 0 once it has ended.
         state: ``UNFIT`` where its imports have left what a fork would break, ``REFUSED`` where one
-            of them failed.
+            of them failed, ``HIRED`` where a spare has become a worker.
         importing: The module whose import it has begun last.
     """
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        env: dict[str, str],
-        modules: Sequence[str],
-        settings: dict[str, Any],
-        starter: Starter,
-    ) -> None:
+    def __init__(self, recipe: Recipe, starter: Starter, *, alone: bool) -> None:
         """Start it, as a worker is started: workers inherit its signals, flags and environment.
+
+        Args:
+            recipe: argv, environment, modules and settings, as of "serve" in the protocol.
+            starter: Starts it.
+            alone: It is a spare.
 
         Raises:
             OSError: The interpreter cannot be started.
         """
+        self.alone = alone
         self.state = IMPORTING
         self.importing = ""
         self._captured: list[int] = []
         self._serials = count()
         self._orders: dict[int, Order] = {}  # serial -> what has not been answered yet
+        argv, env, modules, settings = recipe
         ours, theirs = lean.socketpair()
         self.channel = Channel(ours)
         try:
@@ -60,7 +66,7 @@ class Server:
             raise
         finally:
             theirs.close()
-        self.channel.send(("preload", tuple(modules), settings))
+        self.channel.send(("preload", tuple(modules), settings, alone))
 
     def _spawn(self, argv: Sequence[str], env: dict[str, str], fd: int, starter: Starter) -> int:
         for name in ("stdout", "stderr"):
@@ -75,6 +81,8 @@ class Server:
     @property
     def usable(self) -> bool:
         """True if an order can be given."""
+        if self.alone and (self._orders or self.channel.closed):
+            return False
         return self.state in (IMPORTING, READY)
 
     @property
@@ -116,10 +124,17 @@ class Server:
         if self.pid:
             send(self.pid, lean.SIGKILL)
 
-    def end_if_deserted(self) -> None:
-        """End a process that has closed its channel and lives on: an import that closes every fd."""
-        if self.channel.closed:
-            self.dismiss(self.state)
+    def hire(self) -> int:
+        """Take note that this spare is a worker now, and return its rank."""
+        self.state = HIRED
+        (order,) = self._orders.values()
+        return order.rank
+
+    def leave(self) -> None:
+        """Let go of a spare that has begun to work, and of what was sent to it."""
+        for order in self.withdraw():
+            close_all(order.fds)
+        self.close()
 
     def last_words(self) -> str:
         """Return the end of what it wrote to stderr."""
@@ -128,12 +143,6 @@ class Server:
             return os.pread(self._captured[1], _TAIL, max(0, size - _TAIL)).decode(errors="replace")
         except OSError:
             return ""
-
-    def fds(self) -> list[int]:
-        """The fds that no worker may have."""
-        return (
-            [*self._captured] if self.channel.closed else [*self._captured, self.channel.fileno()]
-        )
 
     def close(self) -> None:
         """Let go of the fds, once the process has ended."""

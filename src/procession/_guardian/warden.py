@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import select
 import time
-from errno import ECHILD, EMFILE
+from errno import EMFILE
 
-from procession._guardian.protocol import MAIN
-from procession._guardian.server import GONE, IMPORTING, READY, REFUSED, UNFIT, Server
 from procession._guardian.starters import Order, close_all
-from procession._guardian.sweep import describe, kill_group, send, sweep, wake_and_send
+from procession._guardian.sweep import describe, kill_group, sweep, wake_and_send
+from procession._guardian.warmth import Warmth
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
-from procession._os.lean import SIGCHLD, SIGKILL, wake_on
+from procession._os.lean import SIGCHLD, wake_on
 from procession._os.proc import children, descendants, living
 
 TYPE_CHECKING = False
@@ -63,8 +62,7 @@ class Warden:
         self._starter = starter
         self._watch = DeathWatch()
         self._wakeup = wake_on(SIGCHLD)
-        self._server: Server | None = None
-        self._serverless = False  # one was asked for, and cannot be had
+        self._warmth = Warmth(self, starter)
         self._leaders: dict[int, int] = {}  # pid -> rank of the workers that live
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
@@ -100,13 +98,12 @@ class Warden:
         for fd in (self._watch.fileno(), self._wakeup[0], self._launcher.fd):
             if fd is not None and fd >= 0:
                 poller.register(fd, select.POLLIN)
-        if self._server is not None and not self._server.channel.closed:
-            channel = self._server.channel
+        for channel in self._warmth.channels():
             poller.register(channel, select.POLLIN | (select.POLLOUT * channel.clogged))
         poller.poll(None if seconds is None else seconds * 1000)
 
     def _serve(self) -> None:
-        self._hear_server()
+        self._warmth.hear()
         self._note_deaths()
         for message, fds in self._channel.receive():
             self._handlers[message[0]](self, message, fds)
@@ -117,30 +114,23 @@ class Warden:
     def _start(self, message: Message, fds: list[int]) -> None:
         _, rank, programs, argv, env, count = message
         order = Order(rank, programs, argv, env, fds)
-        server = self._server
         if len(fds) < count:  # we may not have so many files open: what came in vain is closed
-            self._fail(order, EMFILE)
-        elif self._serverless or (server is not None and server.state is REFUSED):
-            close_all(fds)
-        elif server is not None and server.usable:
-            server.take(order)
-        else:
-            self._start_here(order)
+            self.fail(order, EMFILE)
+        elif not self._warmth.take(order):
+            self.start_here(order)
 
-    def _fail(self, order: Order, errno: int) -> None:
-        self._channel.send(("failed", order.rank, errno))
-        close_all(order.fds)
-
-    def _start_here(self, order: Order) -> None:
+    def start_here(self, order: Order) -> None:
+        """Start a worker from its argv."""
         try:
             pid = self._starter.start(order, self._private())
         except OSError as error:
-            self._fail(order, error.errno or 0)
+            self.fail(order, error.errno or 0)
         else:
-            self._born(order.rank, pid)
+            self.born(order.rank, pid)
             close_all(order.fds)
 
-    def _born(self, rank: int, pid: int) -> None:
+    def born(self, rank: int, pid: int) -> None:
+        """Guard a worker from now on, and say so."""
         self._leaders[pid] = rank
         self._watch.add(pid)
         if self._leaf is not None:
@@ -148,22 +138,26 @@ class Warden:
         self._numbers[pid] = self._number(pid)
         self._channel.queue(("started", rank, self._numbers[pid], time.monotonic_ns()))
 
-    def _start_server(self, message: Message, _fds: list[int]) -> None:
-        """Have a fork server; one that is there, or was found unfit, stays."""
-        if self._server is None or self._server.state in (GONE, REFUSED):
-            _, argv, env, modules, settings = message
-            self._server, self._serverless = None, False
-            try:
-                self._server = Server(argv, env, modules, settings, self._starter)
-            except OSError as error:
-                self._serverless = True
-                self._channel.send(("server", REFUSED, {"module": "", "text": str(error)}))
-                return
-            self._watch.add(self._server.pid)
-            self._channel.send(("server", IMPORTING, {"pid": self._number(self._server.pid)}))
+    def fail(self, order: Order, errno: int) -> None:
+        """Say that an order cannot be carried out."""
+        self._channel.send(("failed", order.rank, errno))
+        close_all(order.fds)
+
+    def announce(self, state: str, report: dict[str, Any]) -> None:
+        """Say what came of a fork server or a spare."""
+        self._channel.send(("server", state, report))
+
+    def watch(self, pid: int) -> None:
+        """See the death of a fork server or a spare, whose pid the launcher learns."""
+        self._watch.add(pid)
+        self.announce("importing", {"pid": self._number(pid)})
+
+    def _serve_warm(self, message: Message, _fds: list[int]) -> None:
+        self._warmth.serve(message)
 
     def _seal(self, _message: Message, _fds: list[int]) -> None:
         self._starter.seal(self._private())
+        self._warmth.refill()
 
     def _reap(self, message: Message, _fds: list[int]) -> None:
         acknowledged = set(message[1])
@@ -173,7 +167,7 @@ class Warden:
         self._reap_orphans()
 
     def _hush_gang(self, message: Message, _fds: list[int]) -> None:
-        self._drop_orders()
+        self._warmth.drop_orders()
         self._hush = message[1]
         self._hush_orphans()
 
@@ -197,7 +191,7 @@ class Warden:
         self._channel.send(("pong",))
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
-        self._drop_orders()
+        self._warmth.drop_orders()
         killed, stuck = sweep(
             os.getpid(),
             self._settle,
@@ -205,7 +199,7 @@ class Warden:
             self._strike,
             self._unreaped(),
             self._number,
-            self._kept(),
+            self._warmth.kept(),
         )
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
@@ -230,84 +224,9 @@ class Warden:
         "sweep": _sweep,
         "ping": _answer,
         "cgroup": _use_cgroup,
-        "serve": _start_server,
+        "serve": _serve_warm,
         "renew": _renew,
     }
-
-    # ---- what the fork server says
-
-    def _hear_server(self) -> None:
-        server = self._server
-        if server is None or server.channel.closed:
-            return
-        server.channel.flush()
-        for message, fds in server.channel.receive():
-            self._server_says[message[0]](self, server, message[1])
-            close_all(fds)  # the gate at which forked workers wait opens
-        server.end_if_deserted()
-
-    def _note_import(self, server: Server, module: str) -> None:
-        server.importing = module
-
-    def _use_server(self, server: Server, report: dict[str, Any]) -> None:
-        self._channel.send(("server", READY, report))
-        server.ready()
-
-    def _do_without_server(self, server: Server, report: dict[str, Any]) -> None:
-        server.dismiss(UNFIT)
-        self._channel.send(("server", UNFIT, report))
-        for order in server.withdraw():
-            self._start_here(order)
-
-    def _refuse_orders(self, server: Server, report: dict[str, Any]) -> None:
-        server.dismiss(REFUSED)
-        self._channel.send(("server", REFUSED, report))
-        self._drop_orders()
-
-    def _adopt(self, server: Server, births: list[tuple[int, int]]) -> None:
-        for serial, pid in births:
-            order = server.answered(serial)
-            if order is not None and pid > 0:
-                self._born(order.rank, pid)
-            elif order is not None:
-                self._channel.send(("failed", order.rank, -pid or ECHILD))
-            elif pid > 0:
-                send(pid, SIGKILL)  # it is ours already, and waits at the gate
-
-    _server_says: dict[str, Callable[[Warden, Server, Any], None]] = {  # noqa: RUF012
-        "importing": _note_import,
-        "ready": _use_server,
-        "unfit": _do_without_server,
-        "refused": _refuse_orders,
-        "forked": _adopt,
-    }
-
-    def _note_end_of_server(self, ending: Ending) -> None:
-        """Deal with a server that ended unasked, or as it was told to."""
-        server = self._server
-        if server is None:
-            return
-        self._hear_server()
-        reap(server.pid)
-        words = {"exitcode": ending.exitcode, "stderr": server.last_words()}
-        state, module = server.state, server.importing
-        server.dismiss(state if state in (UNFIT, REFUSED) else GONE)
-        server.close()
-        if state is IMPORTING and module != MAIN:
-            self._refuse_orders(server, {"module": module, **words})
-        elif state in (IMPORTING, READY):
-            # The main module would end each worker as it has ended the server: let it.
-            self._channel.send(("server", "lost", {"module": module, **words}))
-            for order in server.withdraw():
-                self._start_here(order)
-
-    def _drop_orders(self) -> None:
-        for order in self._server.withdraw() if self._server is not None else ():
-            close_all(order.fds)
-
-    def _kept(self) -> frozenset[int]:
-        """What outlives a gang."""
-        return frozenset((self._server.pid,) if self._server is not None else ())
 
     # ---- what happens by itself
 
@@ -324,8 +243,8 @@ class Warden:
         endings = self._watch.deaths()
         now = time.monotonic_ns()
         for ending in endings:
-            if ending.pid in self._kept():
-                self._note_end_of_server(ending)
+            if ending.pid in self._warmth.kept():
+                self._warmth.note_end(ending)
             else:
                 self._report(ending, now)
         self._channel.flush()
@@ -348,9 +267,9 @@ class Warden:
         while (ending := peek_any()) is not None and ending.pid not in self._corpses:
             if ending.pid in self._leaders:
                 self._report(ending, time.monotonic_ns())
-            elif ending.pid in self._kept():
-                self._note_end_of_server(ending)
-            elif self._server is not None and self._server.busy:
+            elif ending.pid in self._warmth.kept():
+                self._warmth.note_end(ending)
+            elif self._warmth.is_busy():
                 return  # it may be a worker of whose birth we have not heard yet
             else:
                 self._reap_orphan(ending)
@@ -369,7 +288,7 @@ class Warden:
 
     def _hush_orphans(self) -> None:
         """Pass the stop on to what dead leaders left, and say when nothing lives any more."""
-        known = self._leaders.keys() | self._corpses | self._kept()
+        known = self._leaders.keys() | self._corpses | self._warmth.kept()
         orphans = living(pid for pid in children(os.getpid()) if pid not in known)
         found = {**orphans, **living(descendants(orphans))}
         fresh = {

@@ -16,7 +16,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from procession._worker import as_main, function, threads
+from procession._worker import as_main, function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,12 +49,8 @@ def import_main(settings: dict[str, Any]) -> None:
             sys.modules["__main__"] = own
 
 
-def refresh(before: dict[str, str]) -> None:
-    """Renew what copies of a process must not share.
-
-    Args:
-        before: The environment in which the imports happened; ``os.environ`` is the worker's.
-    """
+def renew() -> None:
+    """Renew what copies of a process must not share."""
     # Python's own generator seeds itself; these two do so when they are imported.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
@@ -63,7 +59,6 @@ def refresh(before: dict[str, str]) -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util._run_after_forkers()
-    threads.follow_environment(before, os.environ)
 
 
 def role(

@@ -187,6 +187,7 @@ class Run:
             guardian=self._guardian,
             isolate=self.plan.isolate,
             preload=self.plan.preload,
+            spares=self.plan.spares,
             pipes=self.plan.logs.pipes,
             tty_rank=self.plan.logs.tty_rank,
             books=LogBooks(self.plan.logs.limit, partial(say, patience=0)),

@@ -43,7 +43,7 @@ def explain(plan: Plan, directory: str) -> str:
         "workers": [f"{workers} as {plan.name!r}, {_local(range(workers))}"],
         **({"hosts": _hosts(plan.nodes)} if plan.nodes else {}),
         "argv": _commands(plan),
-        **({"fork server": _server(plan)} if plan.preload else {}),
+        **_ahead(plan),
         "environment added": _environment(plan),
         "output": _output(plan, directory),
         "signals": _signals(plan),
@@ -80,8 +80,19 @@ def _commands(plan: Plan) -> list[str]:
     return [f"local rank {rank}: {line}" for rank, line in lines.items()]
 
 
-def _server(plan: Plan) -> list[str]:
+def _ahead(plan: Plan) -> dict[str, list[str]]:
     names = ", ".join(plan.preload)
+    if plan.spares:
+        return {
+            "spares": [
+                f"{plan.spares} interpreters import {names}, and wait for a worker to become",
+                "others take their places while the workers run; workers beyond them start as usual",
+            ]
+        }
+    return {"fork server": _server(names)} if names else {}
+
+
+def _server(names: str) -> list[str]:
     return [
         f"imports {names} once, in the environment that all workers share",
         "workers are forked from it, at every attempt; where a fork would break what a module has",

@@ -127,6 +127,15 @@ def _script(parser: ArgumentParser) -> None:
         help="import these modules once, as in torch,transformers, and fork the workers from there, at "
         "every attempt (procession's own)",
     )
+    _option(
+        group,
+        "--spares",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --preload: fork nothing, keep N interpreters that have imported the modules and "
+        "become workers, for modules that cannot be forked (procession's own; default: 0)",
+    )
     group.add_argument(
         "--explain",
         action="store_true",

@@ -10,7 +10,7 @@ from procession.cli.captures import pipes
 from procession.cli.command import LOCAL_RANK
 from procession.cli.environment import Gang, rank_environment
 from procession.cli.nodes import read_nodes
-from procession.cli.preload import preloaded, start_method
+from procession.cli.preload import preloaded, spares, start_method
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -63,6 +63,7 @@ class Plan(NamedTuple):
         command: What each worker executes.
         start_method: How a function worker starts.
         preload: Modules that are imported once, in a server from which workers are forked.
+        spares: In place of that server, so many interpreters that have imported them.
         environments: What each local rank's environment has added, but for MASTER_PORT,
             TORCHELASTIC_RUN_ID and TORCHELASTIC_RESTART_COUNT.
         prefixes: What stands before each line of a local rank's output, None for the usual.
@@ -83,6 +84,7 @@ class Plan(NamedTuple):
     command: Command
     start_method: str
     preload: tuple[str, ...]
+    spares: int
     environments: tuple[Mapping[str, str], ...]
     prefixes: dict[int, str] | None
     logs: Logs
@@ -168,6 +170,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         command=command,
         start_method=start_method(args),
         preload=preloaded(args, command),
+        spares=spares(args),
         environments=tuple(rank_environment(gang, rank, environ) for rank in range(workers)),
         prefixes=console.prefixes(args, environ, workers, alone=nodes is None),
         logs=_logs(args, environ, workers),

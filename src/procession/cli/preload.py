@@ -37,6 +37,21 @@ def preloaded(args: Namespace, command: Command) -> tuple[str, ...]:
     return modules
 
 
+def spares(args: Namespace) -> int:
+    """Return how many interpreters wait with the imports done.
+
+    Raises:
+        UsageError: Fewer than none, or there is nothing for them to import.
+    """
+    if args.spares < 0:
+        raise UsageError(f"--spares {args.spares}: give a number of interpreters, 0 for none.")
+    if args.spares and not args.preload:
+        raise UsageError(
+            f"--spares {args.spares}: spares wait with modules imported. Name these by --preload."
+        )
+    return int(args.spares)
+
+
 def start_method(args: Namespace) -> str:
     """Return how function workers start: as asked for, or from the server of ``--preload``.
 

@@ -29,6 +29,7 @@ __all__ = [
     "judge_server",
     "module_names",
     "script_server",
+    "spare_count",
 ]
 
 logger = Logger(__name__)
@@ -47,6 +48,7 @@ class ServerOrder:
         env: The environment in which the imports happen.
         modules: What is imported.
         settings: What workers are to be, see ``_worker/reborn.py``.
+        spares: In place of the server, so many interpreters that wait for a worker to become.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class ServerOrder:
         env: Mapping[str, str],
         modules: Sequence[str],
         settings: Mapping[str, Any],
+        spares: int = 0,
     ) -> None:
+        self.spares = spares
         self.argv = (*argv, SERVER)
         self.env = env
         self.modules = modules
@@ -63,7 +67,7 @@ class ServerOrder:
 
     def give(self, guardian: Guardian) -> None:
         """Have ``guardian`` keep such a server, if it does not keep one already."""
-        guardian.serve(self.argv, self.env, self.modules, self.settings)
+        guardian.serve(self.argv, self.env, self.modules, self.settings, self.spares)
 
 
 class ForkServer:
@@ -88,10 +92,18 @@ class ForkServer:
         preload: Names of modules, imported in this order.
         env: What is added to the caller's environment for the imports: variables that a library
             reads when it is imported, such as ``OMP_NUM_THREADS``.
+        spares: Keep so many interpreters that have done the imports, and fork none: for modules that
+            a fork would break. Each becomes one worker; others take their places while those run.
     """
 
-    def __init__(self, preload: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        spares: int = 0,
+    ) -> None:
         self.preload = module_names(preload)
+        self.spares = spare_count(spares, self.preload)
         run_id = os.urandom(8).hex()
         self._env = {**os.environ, **(env or {}), "PROCESSION_RUN_ID": run_id}
         self.kept = KeptGuardian(run_id, spawn_guardian)
@@ -114,17 +126,17 @@ class ForkServer:
 
     def order(self) -> ServerOrder:
         """Return what the server is to be, for a guardian that has none, or no more."""
-        return function_server(self._env, self.preload)
+        return function_server(self._env, self.preload, self.spares)
 
 
-def function_server(env: Mapping[str, str], modules: Sequence[str]) -> ServerOrder:
+def function_server(env: Mapping[str, str], modules: Sequence[str], spares: int = 0) -> ServerOrder:
     """Return the order for a server that forks function workers of this process."""
     argv = (sys.executable, *interpreter_flags())
-    return ServerOrder(argv, env, modules, server_settings())
+    return ServerOrder(argv, env, modules, server_settings(), spares)
 
 
 def script_server(
-    python: str, env: Mapping[str, str], modules: Sequence[str], first: str
+    python: str, env: Mapping[str, str], modules: Sequence[str], first: str, spares: int = 0
 ) -> ServerOrder:
     """Return the order for a server that forks workers which run a script.
 
@@ -133,8 +145,9 @@ def script_server(
         env: The environment in which the imports happen.
         modules: What is imported.
         first: What Python puts before its search path for that script.
+        spares: How many interpreters wait in place of the server.
     """
-    return ServerOrder((python,), env, modules, {"first": first})
+    return ServerOrder((python,), env, modules, {"first": first}, spares)
 
 
 def module_names(preload: Sequence[str]) -> tuple[str, ...]:
@@ -149,6 +162,19 @@ def module_names(preload: Sequence[str]) -> tuple[str, ...]:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise UsageError(f"{name!r} is no module's name; give it as in 'import package.module'")
     return tuple(preload)
+
+
+def spare_count(spares: int, modules: Sequence[str]) -> int:
+    """Return the number of spares.
+
+    Raises:
+        UsageError: It is negative, or there is nothing for them to import.
+    """
+    if spares < 0:
+        raise UsageError(f"spares={spares}: give a number of interpreters, 0 for none")
+    if spares and not modules:
+        raise UsageError(f"spares={spares}: they wait with modules imported; name these in preload")
+    return spares
 
 
 def common_environment(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:

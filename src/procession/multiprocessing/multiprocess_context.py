@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from procession._guardian.client import fork_guardian, spawn_guardian
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
-from procession.multiprocessing.fork_server import function_server, module_names
+from procession.multiprocessing.fork_server import function_server, module_names, spare_count
 from procession.multiprocessing.likeness import interpreter_flags
 from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
@@ -98,7 +98,7 @@ class MultiprocessContext(PContext):
         wishes = self._supervision
         if wishes.fork_server is not None:
             return wishes.fork_server.order()
-        return function_server(self._common_env(), module_names(wishes.preload))
+        return function_server(self._common_env(), module_names(wishes.preload), wishes.spares)
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         env = self.worker_env(rank)
@@ -170,7 +170,7 @@ class MultiprocessContext(PContext):
 
 
 def _check_preload(wishes: Supervision, start_method: str) -> None:
-    module_names(wishes.preload)
+    spare_count(wishes.spares, module_names(wishes.preload))
     if start_method != "forkserver" and (wishes.preload or wishes.fork_server):
         raise UsageError(
             f"start_method={start_method!r} forks no worker from a server that has imported modules; "

@@ -48,7 +48,10 @@ def warning(state: str, report: Mapping[str, Any]) -> str | None:
     """Return what to warn of where the workers are not forked from the server."""
     if state == "unfit":
         found = "; ".join(f"{_named(module)} {what}" for module, what in report["unsafe"])
-        return f"workers are not forked from the server: it would break {found}. {_WAY_OUT}"
+        return (
+            f"workers are not forked from the server: it would break {found}. {_WAY_OUT} To have "
+            "interpreters wait with the imports done: --spares, or spares=."
+        )
     if state == "lost":
         module = report["module"]
         during = f" while it imported {_named(module)}" if module == _MAIN else ""

@@ -14,6 +14,7 @@ from procession.multiprocessing.fork_server import (
     first_of_path,
     module_names,
     script_server,
+    spare_count,
 )
 from procession.multiprocessing.guarded import GuardedHandler
 from procession.multiprocessing.speakable import programs, refuse_unspeakable
@@ -55,7 +56,9 @@ class SubprocessContext(PContext):
         supervision: Supervision | None = None,
     ) -> None:
         refuse_binding(numa_options)
-        if supervision is not None and (supervision.preload or supervision.fork_server):
+        if supervision is not None and (
+            supervision.preload or supervision.spares or supervision.fork_server
+        ):
             _check_preload(supervision, args)
         self._binary = entrypoint
         self.subprocess_handlers: dict[int, SubprocessHandler] = {}
@@ -87,7 +90,8 @@ class SubprocessContext(PContext):
         if not modules:
             return None
         first = first_of_path(self.args[0][1:])
-        return script_server(self._binary, self._common_env(), modules, first)
+        spares = self._supervision.spares
+        return script_server(self._binary, self._common_env(), modules, first, spares)
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         given: Any = self.args[rank]
@@ -104,7 +108,7 @@ class SubprocessContext(PContext):
 
 
 def _check_preload(wishes: Supervision, args: dict[int, tuple[Any, ...]]) -> None:
-    module_names(wishes.preload)
+    spare_count(wishes.spares, module_names(wishes.preload))
     if wishes.fork_server or any(given[:1] != (SCRIPT_BOOTSTRAP,) for given in args.values()):
         raise UsageError(
             "modules are preloaded for functions, and for the scripts of 'procession run': a program "

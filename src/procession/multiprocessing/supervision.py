@@ -76,6 +76,8 @@ class Supervision:
         preload: Names of modules that are imported once, in a server from which the workers are
             forked; for functions with ``start_method="forkserver"``. docs/functions.md says which
             modules cannot be.
+        spares: In place of that server, so many interpreters that have imported ``preload``, each of
+            which becomes a worker; others take their places while those run.
         fork_server: One that has imported its modules for this gang and others; its run id is the
             gang's.
         books: What is kept beside the log files; None for nothing.
@@ -99,6 +101,7 @@ class Supervision:
     exclusive: bool = False
     guardian: KeptGuardian | None = None
     preload: tuple[str, ...] = ()
+    spares: int = 0
     fork_server: ForkServer | None = None
     books: LogBooks | None = None
     pipes: Mapping[int, str] = field(default_factory=dict)

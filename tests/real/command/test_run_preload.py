@@ -127,3 +127,44 @@ def test_explain_shows_the_server(here: Any) -> None:
     assert "imports json, csv once" in said
     assert "forked" in said
     assert "fork" not in here.run("--explain", "-n", "2", "s.py").out
+
+
+def test_spares_are_warm_when_the_gang_starts_again(here: Any) -> None:
+    here.file(
+        "counted.py",
+        COUNTED + "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n",
+    )
+    here.file(
+        "tells.py",
+        TELLS.replace("sys.exit", "wait()\nos._exit").replace(
+            "import counted\n",
+            "import counted, time\n"
+            "def wait():  # until the next spares have imported\n"
+            "    while len(open('imports').readlines()) < 2 * (attempt + 2): time.sleep(0.01)\n",
+        ),
+    )
+    ended = here.run(
+        "-n", "2", "--max-restarts", "2", "--preload", "counted", "--spares", "2", "tells.py"
+    )
+    assert ended.code == 0, ended.err
+    for attempt in range(3):
+        for rank in (0, 1):
+            assert told(ended, attempt, rank)[:4] == [True, "1", str(rank), []]
+    assert "would break" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--spares", "2"],
+            "--spares 2: spares wait with modules imported. Name these by --preload",
+        ),
+        (["--spares", "-1", "--preload", "json"], "--spares -1: give a number of interpreters"),
+    ],
+)
+def test_spares_that_cannot_be(here: Any, words: list[str], said: str) -> None:
+    here.file("s.py", "")
+    ended = here.run(*words, "s.py")
+    assert (ended.code, said in ended.err) == (2, True)

@@ -16,6 +16,10 @@ def is_imported(name: str) -> bool:
     return imported
 
 
+def pid_and_import(name: str) -> tuple[int, bool]:
+    return os.getpid(), is_imported(name)
+
+
 def environment_at_import() -> tuple[Any, ...]:
     at_import = sys.modules["pre_counts"].AT_IMPORT
     return at_import.get("SHARED"), at_import.get("LOCAL_RANK"), os.environ["LOCAL_RANK"]
