@@ -78,6 +78,7 @@ class Warmth:
         if self._refusing:
             close_all(order.fds)
             return True
+        self.hear()  # who has ended meanwhile takes no order
         server = next((server for server in self._servers if server.usable), None)
         if server is None:
             return False
