@@ -75,10 +75,10 @@ class Warmth:
 
     def take(self, order: Order) -> bool:
         """Have ``order`` carried out by somebody warm; False if nobody is, and it is left as it was."""
+        self.hear()  # who has ended meanwhile takes no order
         if self._refusing:
             close_all(order.fds)
             return True
-        self.hear()  # who has ended meanwhile takes no order
         server = next((server for server in self._servers if server.usable), None)
         if server is None:
             return False
