@@ -106,5 +106,5 @@ def test_one_host_needs_nobody(backend: str) -> None:
 
 
 def test_several_hosts_are_told_where_they_can_meet() -> None:
-    with pytest.raises(UsageError, match="c10d is for one host here"):
-        get_rendezvous_handler(RendezvousParameters("c10d", "h:1", "run", 1, 2))
+    with pytest.raises(UsageError, match="etcd is for one host here"):
+        get_rendezvous_handler(RendezvousParameters("etcd", "h:1", "run", 1, 2))

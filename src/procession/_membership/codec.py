@@ -58,9 +58,14 @@ def member_json(member: Member) -> bytes:
 
 def round_json(now: Round) -> bytes:
     """A round's record."""
+    return _json(round_dict(now))
+
+
+def round_dict(now: Round) -> dict[str, Any]:
+    """A round as JSON has it."""
     seats = [seat._asdict() for seat in now.seats]
     verdict = now.verdict._asdict() if now.verdict else None
-    return _json({**now._asdict(), "seats": seats, "verdict": verdict})
+    return {**now._asdict(), "seats": seats, "verdict": verdict}
 
 
 def outcome_json(fate: Fate, port: int, account: Account) -> bytes:
@@ -109,7 +114,7 @@ class Reader:
             if entry.name.startswith(self._keys.members):
                 return Member(**{**data, "since": entry.created})
             if entry.name == self._keys.round:
-                return _round(data)
+                return read_round(data)
             if entry.name.startswith(self._keys.outcomes):
                 return _outcome(entry, data)
         except (ValueError, TypeError, KeyError) as error:
@@ -120,7 +125,13 @@ class Reader:
         return None
 
 
-def _round(data: dict[str, Any]) -> Round:
+def read_round(data: dict[str, Any]) -> Round:
+    """A round of what JSON has.
+
+    Raises:
+        KeyError: Something is missing.
+        TypeError: Something is of another kind, or too much.
+    """
     seats = tuple(Member(**seat) for seat in data["seats"])
     verdict = Verdict(**data["verdict"]) if data["verdict"] else None
     return Round(**{**data, "seats": seats, "verdict": verdict})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from procession._os.ports import free_port
 from procession.errors import RendezvousClosedError, RendezvousTimeoutError
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-__all__ = ["Alone", "LocalStore"]
+__all__ = ["Alone", "LocalStore", "PrefixStore"]
 
 
 class LocalStore:
@@ -53,6 +53,38 @@ class LocalStore:
         with self._changed:
             if not self._changed.wait_for(lambda: all(k in self._kept for k in keys), seconds):
                 raise RendezvousTimeoutError(f"{', '.join(keys)}: not there after {seconds} s")
+
+
+class PrefixStore:
+    """A view of a store in which all keys begin with a prefix.
+
+    Args:
+        prefix: What they begin with.
+        store: Has the methods of ``LocalStore``.
+    """
+
+    def __init__(self, prefix: str, store: Any) -> None:
+        self._prefix = prefix
+        self._store = store
+
+    def set(self, key: str, value: bytes | str) -> None:
+        """Keep a value."""
+        self._store.set(self._name(key), value)
+
+    def get(self, key: str) -> bytes:
+        """Return a value, once it is there."""
+        return bytes(self._store.get(self._name(key)))
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a number that is 0 at first, and return it."""
+        return int(self._store.add(self._name(key), amount))
+
+    def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
+        """Wait until all keys are there."""
+        self._store.wait([self._name(key) for key in keys], timeout)
+
+    def _name(self, key: str) -> str:
+        return f"{self._prefix}/{key}"
 
 
 class Alone(RendezvousHandler):

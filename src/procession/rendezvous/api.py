@@ -302,7 +302,9 @@ class RendezvousHandlerRegistry:
 
 _BUILT_IN = {
     "static": "procession.rendezvous.kinds:create_static",
-    **dict.fromkeys(("c10d", "etcd", "etcd-v2"), "procession.rendezvous.kinds:create_at_a_store"),
+    "c10d": "procession.rendezvous.kinds:create_c10d",
+    "etcd": "procession.rendezvous.kinds:create_at_etcd",
+    "etcd-v2": "procession.rendezvous.kinds:create_at_etcd",
 }
 
 

@@ -11,11 +11,27 @@ from procession.rendezvous.utils import parse_rendezvous_endpoint
 if TYPE_CHECKING:
     from procession.rendezvous.api import RendezvousHandler, RendezvousParameters
 
-__all__ = ["create_at_a_store", "create_static"]
+__all__ = ["create_at_etcd", "create_c10d", "create_static"]
 
 
-def create_at_a_store(params: RendezvousParameters) -> RendezvousHandler:
-    """Make a handler of the kinds ``c10d``, ``etcd`` and ``etcd-v2``: of one host.
+def create_c10d(params: RendezvousParameters) -> RendezvousHandler:
+    """Make a handler of the kind ``c10d``: at torch's TCPStore, which one host alone does not need.
+
+    Raises:
+        UsageError: Something is wrong. (A ``ValueError``.)
+        RendezvousConnectionError: The store cannot be reached or started, or there is no torch.
+    """
+    if params.max_nodes == 1:
+        return create_at_etcd(params)
+    from procession.rendezvous.c10d_rendezvous_backend import create_backend
+    from procession.rendezvous.dynamic_rendezvous import create_handler
+
+    backend, store = create_backend(params)
+    return create_handler(store, backend, params)
+
+
+def create_at_etcd(params: RendezvousParameters) -> RendezvousHandler:
+    """Make a handler of the kinds ``etcd`` and ``etcd-v2``: of one host.
 
     Raises:
         UsageError: Several hosts are asked for. (A ``ValueError``.)
@@ -23,7 +39,7 @@ def create_at_a_store(params: RendezvousParameters) -> RendezvousHandler:
     if params.max_nodes > 1:
         raise UsageError(
             f"the rendezvous backend {params.backend} is for one host here (max_nodes is "
-            f"{params.max_nodes}): several hosts meet by static, where torch is installed, by a "
+            f"{params.max_nodes}): several hosts meet by static or c10d, where torch is installed, by a "
             "handler of your own, or at etcd with the command: procession run --rdzv-backend etcd"
         )
     return Alone(params.backend, params.run_id, params.local_addr or "127.0.0.1")

@@ -40,7 +40,11 @@ def tcp_store(
 
 
 def prefix_store(prefix: str, store: Any) -> Any:
-    """A view of a store in which all keys begin with a prefix."""
+    """A view of a store in which all keys begin with a prefix; torch's of a store of torch's."""
+    if not type(store).__module__.startswith("torch"):
+        from procession.rendezvous.alone import PrefixStore
+
+        return PrefixStore(prefix, store)
     from procession import _torch
 
     return _torch.prefix_store(prefix, store)

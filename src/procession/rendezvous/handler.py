@@ -1,0 +1,288 @@
+"""A rendezvous at any backend that holds one value: the rules of membership, asked again and again."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from procession._log import Logger
+from procession._membership.model import Member, Terms
+from procession._membership.rules import is_first_call, is_over, leader, next_round, waiting
+from procession.errors import (
+    RendezvousClosedError,
+    RendezvousError,
+    RendezvousTimeoutError,
+    UsageError,
+)
+from procession.events import NodeState, construct_and_record_rdzv_event
+from procession.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+from procession.rendezvous.settings import RendezvousSettings, RendezvousTimeout
+from procession.rendezvous.shared import SharedState, StateHolder
+from procession.rendezvous.torch_store import prefix_store
+
+if TYPE_CHECKING:
+    from procession.rendezvous.dynamic_rendezvous import RendezvousBackend
+
+__all__ = ["DynamicRendezvousHandler"]
+
+_LOOK = 0.1  # seconds between two looks at a backend that cannot call
+_GRACE = 5.0  # seconds for a change of the state after the time for the round is over
+_UNLIMITED = 10**9  # restarts: whoever calls next_rendezvous counts them
+
+logger = Logger(__name__)
+
+
+class DynamicRendezvousHandler(RendezvousHandler):
+    """Hosts that come and go; made by ``from_backend``.
+
+    Args:
+        node: This host.
+        settings: How long is waited, and for how many.
+        backend_name: The kind of rendezvous.
+        store: What the agents of a round exchange facts by.
+        state_holder: The state.
+
+    Raises:
+        UsageError: The settings cannot be. (A ``ValueError``.)
+    """
+
+    def __init__(
+        self,
+        node: Member,
+        settings: RendezvousSettings,
+        backend_name: str,
+        store: Any,
+        state_holder: StateHolder,
+    ) -> None:
+        if not settings.run_id:
+            raise UsageError("the run id is empty: give the run a name")
+        if not 1 <= settings.min_nodes <= settings.max_nodes:
+            raise UsageError(
+                f"min_nodes {settings.min_nodes}, max_nodes {settings.max_nodes}: give 1 or more, "
+                "and max_nodes not below min_nodes"
+            )
+        self._node = node
+        self._settings = settings
+        self._backend_name = backend_name
+        self._store = store
+        self._state_holder = state_holder
+        self._terms = Terms(settings.min_nodes, settings.max_nodes, _UNLIMITED)
+        self._generation = -1
+        self._entered = False
+        self._call_since: float | None = None
+        self._signs: dict[
+            str, tuple[int, float]
+        ] = {}  # host -> last beat, and when it was new here
+        self._beat_due = 0.0
+        self._stopped = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    @classmethod
+    def from_backend(
+        cls,
+        run_id: str,
+        store: Any,
+        backend: RendezvousBackend,
+        min_nodes: int,
+        max_nodes: int,
+        local_addr: str | None = None,
+        timeout: RendezvousTimeout | None = None,
+        keep_alive_interval: int = 5,
+        keep_alive_max_attempt: int = 3,
+    ) -> DynamicRendezvousHandler:
+        """Make a handler.
+
+        Args:
+            run_id: The run's id.
+            store: What the agents of a round exchange facts by, as torch's ``Store``.
+            backend: Holds the state.
+            min_nodes: The least number of hosts.
+            max_nodes: The greatest.
+            local_addr: Address of this host; its host name where None.
+            timeout: How long is waited.
+            keep_alive_interval: Seconds between two signs of life.
+            keep_alive_max_attempt: After so many that did not come a host is taken for dead.
+        """
+        host = os.uname().nodename
+        settings = RendezvousSettings(
+            run_id,
+            min_nodes,
+            max_nodes,
+            timeout or RendezvousTimeout(),
+            timedelta(seconds=keep_alive_interval),
+            keep_alive_max_attempt,
+        )
+        node = Member(_fresh_id(host), host, 0, address=local_addr or host)
+        return cls(node, settings, backend.name, store, StateHolder(backend))
+
+    @property
+    def settings(self) -> RendezvousSettings:
+        """How long is waited, and for how many."""
+        return self._settings
+
+    @property
+    def use_agent_store(self) -> bool:
+        """False: workers make a store of their own at MASTER_ADDR and MASTER_PORT."""
+        return False
+
+    def get_backend(self) -> str:
+        """Return the kind of rendezvous."""
+        return self._backend_name
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Give up the seat in the last round, and wait for one in the next.
+
+        Raises:
+            RendezvousClosedError: There will be none.
+            RendezvousTimeoutError: Not enough hosts came in time.
+            RendezvousConnectionError: The backend cannot be reached.
+        """
+        try:
+            state = self._seated(time.monotonic() + self._settings.timeout.join.total_seconds())
+        except RendezvousError as error:
+            self._tell(f"{type(error).__name__}: {error}", NodeState.FAILED)
+            raise
+        now = state.round
+        rank = now.rank(self._node.id) if now else None
+        if now is None or rank is None:
+            raise ValueError("seated without a seat")
+        self._generation = now.generation
+        self._start_heart()
+        self._tell(f"joined round {now.generation} as rank {rank} of {len(now.seats)}", rank=rank)
+        prefix = f"torch.rendezvous.{self._settings.run_id}.{now.generation}"
+        store = prefix_store(prefix, self._store)
+        where = RendezvousStoreInfo.build(rank, store, self._node.address)
+        return RendezvousInfo(store, rank, len(now.seats), where)
+
+    def is_closed(self) -> bool:
+        """Whether there will be no further round."""
+        return self._state_holder.read().closed
+
+    def set_closed(self) -> None:
+        """Have no further round."""
+        deadline = time.monotonic() + self._settings.timeout.close.total_seconds()
+        self._state_holder.change(lambda state: state._replace(closed=True), deadline)
+
+    def num_nodes_waiting(self) -> int:
+        """Return how many hosts wait; where the round is over this one is waited for, so 1 at least."""
+        view = self._state_holder.read().view()
+        if is_over(view):
+            return max(len(waiting(view)), 1)
+        full = view.round is not None and len(view.round.seats) >= self._terms.most
+        return 0 if full else len(waiting(view))
+
+    def get_run_id(self) -> str:
+        """Return the run's id."""
+        return self._settings.run_id
+
+    def shutdown(self) -> bool:
+        """Have no further round, and let go; False if the others could not be told."""
+        self._stopped.set()
+        if self._heart is not None:
+            self._heart.join()
+        try:
+            self.set_closed()
+        except RendezvousError as error:
+            logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
+            return False
+        return True
+
+    # ---- inside
+
+    def _seated(self, deadline: float) -> SharedState:
+        while True:
+            state = self._state_holder.change(self._step, deadline + _GRACE)
+            self._entered = True
+            if state.closed:
+                raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} is closed")
+            now = state.round
+            seated = now is not None and now.rank(self._node.id) is not None
+            if now and seated and now.generation > self._generation and not is_over(state.view()):
+                return state
+            if time.monotonic() >= deadline:
+                self._state_holder.change(
+                    lambda state: state.without({self._node.id}), time.monotonic() + _GRACE
+                )
+                here = ", ".join(member.host for member in state.members)
+                raise RendezvousTimeoutError(
+                    f"not enough hosts came: {len(state.members)} of {self._terms.least} ({here})"
+                )
+            threading.Event().wait(_LOOK)
+
+    def _step(self, state: SharedState) -> SharedState:
+        """Be there, give up a seat in an old round, and lead if that falls to this host."""
+        if state.closed:
+            return state
+        if self._entered and not state.view().is_there(self._node.id):
+            # Taken for dead: who comes back is somebody else, so that what was seen stays true.
+            self._node = self._node._replace(id=_fresh_id(self._node.host))
+        state = self._alive(state.without(self._dead(state))).with_member(self._node)
+        now, me = state.round, self._node.id
+        old = now is not None and (now.generation <= self._generation or is_over(state.view()))
+        if now and old and now.rank(me) is not None and me not in state.stopped:
+            state = state._replace(stopped=(*state.stopped, me))
+        view = state.view()
+        if leader(view) != me:
+            return state
+        following = next_round(view, self._terms, last_call_over=self._call_is_over(state))
+        if following is None or following.verdict is not None:
+            return state
+        fresh = now is None or following.generation != now.generation
+        return state._replace(round=following, stopped=() if fresh else state.stopped)
+
+    def _call_is_over(self, state: SharedState) -> bool:
+        if not is_first_call(state.view(), self._terms):
+            self._call_since = None
+            return False
+        self._call_since = self._call_since or time.monotonic()
+        limit = self._settings.timeout.last_call.total_seconds()
+        return time.monotonic() - self._call_since >= limit
+
+    def _alive(self, state: SharedState) -> SharedState:
+        if time.monotonic() < self._beat_due:
+            return state
+        self._beat_due = time.monotonic() + self._settings.keep_alive_interval.total_seconds()
+        return state.with_beat(self._node.id)
+
+    def _dead(self, state: SharedState) -> set[str]:
+        """Hosts whose beat has not changed for too long, by this host's clock alone."""
+        settings, now = self._settings, time.monotonic()
+        limit = settings.keep_alive_interval.total_seconds() * settings.keep_alive_max_attempt
+        beats = dict(state.beats)
+        self._signs = {
+            host: self._signs[host] if self._signs.get(host, (-1,))[0] == beat else (beat, now)
+            for host, beat in ((m.id, beats.get(m.id, 0)) for m in state.members)
+        }
+        others = ((h, since) for h, (_, since) in self._signs.items() if h != self._node.id)
+        return {host for host, since in others if now - since > limit}
+
+    def _start_heart(self) -> None:
+        if self._heart is None:
+            self._heart = threading.Thread(target=self._beat, name="RendezvousHeart", daemon=True)
+            self._heart.start()
+
+    def _beat(self) -> None:
+        interval = self._settings.keep_alive_interval.total_seconds()
+        limit = self._settings.timeout.heartbeat.total_seconds()
+        while not self._stopped.wait(interval):
+            try:
+                self._state_holder.change(
+                    lambda state: state.without(self._dead(state)).with_beat(self._node.id),
+                    time.monotonic() + limit,
+                )
+            except RendezvousError as error:
+                logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
+
+    def _tell(
+        self, message: str, state: NodeState = NodeState.RUNNING, rank: int | None = None
+    ) -> None:
+        construct_and_record_rdzv_event(
+            self._settings.run_id, message, state, hostname=self._node.host, rank=rank
+        )
+
+
+def _fresh_id(host: str) -> str:
+    return f"{host}_{os.getpid()}_{os.urandom(4).hex()}"
