@@ -10,7 +10,7 @@ export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
 RUN := .venv-demo/bin/procession run --nproc-per-node 4
 SOURCES := src tests benchmarks examples
 
-.PHONY: demo demo-failure test check compat bench stress clean
+.PHONY: demo demo-failure test check compat bench recording stress clean
 
 demo: .venv-demo/ready
 	$(RUN) examples/digits.py
@@ -43,6 +43,10 @@ bench: .venv-torch/ready
 # What is drawn by lot is drawn anew each time; the header names the seed, and this draws it again:
 # make stress SEED=1764101234
 stress: SEED ?= $(shell date +%s)
+# What a terminal shows, for docs/terminal.md; needs tmux.
+recording: .venv-demo/ready
+	.venv-demo/bin/python docs/record_terminal.py
+
 stress: .venv-test/ready
 	SEED=$(SEED) .venv-test/bin/python -m pytest -n auto -m stress
 
@@ -53,7 +57,7 @@ clean:
 
 needs-demo := '.[demo]'
 needs-test := '.[demo,test]'
-needs-torch := '.[demo,test]' '$(TORCH)' numpy
+needs-torch := '.[demo,test]' '$(TORCH)' numpy honcho
 
 .venv-%/ready: pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)

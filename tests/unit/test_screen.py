@@ -12,6 +12,7 @@ from procession._logs.cells import fit, width
 from procession._logs.screen import Colours, ScreenLines, newest
 
 RED, BOLD, RESET = b"\x1b[31m", b"\x1b[1m", b"\x1b[0m"
+TRACE = b"Traceback (most recent call last):"
 
 
 def shown(*blocks: bytes, lines: ScreenLines | None = None) -> bytes:
@@ -38,6 +39,11 @@ def shown(*blocks: bytes, lines: ScreenLines | None = None) -> bytes:
         (b" 10%\r 20%\r100%\n", b"P100%\n"),
         (b"\r 10%\r 20%\r\n", b"P 20%\n"),
         (b"dos\r\n\r\n\n", b"Pdos\nP\nP\n"),
+        (
+            b"\r40%Traceback (most recent call last):\n",
+            b"P40%\nPTraceback (most recent call last):\n",
+        ),
+        (b"\rTraceback (most recent call last):\n", b"PTraceback (most recent call last):\n"),
     ],
 )
 def test_lines(stream: bytes, view: bytes) -> None:
@@ -47,7 +53,7 @@ def test_lines(stream: bytes, view: bytes) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [b"a", b"\r", b"\n", RED, BOLD, RESET, b"\x1b[2J", b"\x1b", b"\x1b[", b"\xff"]
+            [b"a", b"\r", b"\n", TRACE, RED, BOLD, RESET, b"\x1b[2J", b"\x1b", b"\x1b[", b"\xff"]
         )
     ).map(b"".join),
     st.integers(1, 7),

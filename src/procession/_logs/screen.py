@@ -13,6 +13,7 @@ import re
 from procession._logs.lines import LONGEST_HELD, LineAssembler
 
 _RESET = b"\x1b[0m"
+_LAST_WORDS = b"Traceback (most recent call last):"
 _COLOUR = re.compile(rb"\x1b\[([\d;:]*)m")
 # ECMA-48: control sequences but for SGR, operating system commands, other escapes, control characters but
 # for tab, newline and the escape of an SGR.
@@ -130,9 +131,11 @@ class ScreenLines(LineAssembler):
 
     def _for_screen(self, line: bytes) -> bytes:
         ended = line.endswith(b"\n")
+        text = line[:-1] if ended else line
+        parts = _last_state(text) if self._is_bar or b"\r" in text else [text]
         self._is_bar = False
-        text = newest(line[:-1] if ended else line) if b"\r" in line else line.rstrip(b"\n")
-        return self._in_colour(text, self._colours) + b"\n" * ended
+        shown = [self._in_colour(part, self._colours) for part in parts]
+        return (b"\n" + self.prefix).join(shown) + b"\n" * ended
 
     def _in_colour(self, text: bytes, colours: Colours) -> bytes:
         if b"\x1b" not in text and not colours.again():
@@ -145,3 +148,9 @@ class ScreenLines(LineAssembler):
 def _states(text: bytes) -> bytes:
     r"""What is worth being held of a line with ``\r``: the newest state, and whether it is complete."""
     return newest(text) + b"\r" * text.endswith(b"\r")
+
+
+def _last_state(text: bytes) -> list[bytes]:
+    """The newest state, and Python's last words in a line of their own, which were written behind it."""
+    state, words, rest = newest(text).partition(_LAST_WORDS)
+    return [part for part in (state, words + rest) if part] or [b""]

@@ -196,7 +196,7 @@ class FileSink(Sink):
     def write(self) -> bool:
         """Hand on what is gathered as far as the file takes it at once; True if it took all."""
         try:
-            while self.size:
+            while self._basket.size:
                 if not self.ready() and not self._widened():
                     return False
                 piece = self._basket.next_piece(self._fitting())

@@ -93,6 +93,7 @@ class TailService:
                 for sink in {sink for view in self._views for sink in view.sinks}:
                     sink.clear()
             yield
+        pump.wakeups.order(_nothing)  # what has been cleared comes back in its next turn
 
     def begin_empty(self) -> None:
         """In a forked child: drop the parent's tail."""
@@ -165,6 +166,10 @@ def _takes_bytes(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(0))
+
+
+def _nothing() -> None:
+    pass
 
 
 _service = TailService()
