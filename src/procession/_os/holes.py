@@ -27,7 +27,9 @@ def punch(fd: int, offset: int, length: int) -> None:
         OSError: EOPNOTSUPP where the file system cannot, ENOSYS where the system cannot.
     """
     try:
-        fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+        libc = ctypes.CDLL(None, use_errno=True)
+        # By this name the offsets have 64 bits everywhere; musl has one name, and 64 bits.
+        fallocate = getattr(libc, "fallocate64", None) or libc.fallocate
     except (AttributeError, OSError) as error:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
     mode = _PUNCH_HOLE | _KEEP_SIZE

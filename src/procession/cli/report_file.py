@@ -29,7 +29,7 @@ class ReportFile:
         self._path = path
         directory, name = os.path.split(path)
         self._room = os.path.join(directory, f".{name}.room")
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # macOS has no posix_fallocate
             fd = os.open(self._room, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(fd, 0, _ROOM)

@@ -103,6 +103,14 @@ class Here:
         self.file(name, text)
         return self.run(*words, name, **kw)
 
+    def wait_for_run(self) -> None:
+        """Wait until a run that was started has its directory and its link."""
+        for _ in range(600):
+            if (self.directory / "procession-runs" / "latest").exists():
+                return
+            subprocess.run(["sleep", "0.05"], check=True)
+        raise AssertionError("no run within 30 s")
+
     def left(self) -> list[str]:
         """The processes that carry this test's mark, or are gone but not reaped by their parent."""
         needle = f"{MARK}={self.mark}".encode()

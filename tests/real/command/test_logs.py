@@ -277,7 +277,7 @@ def test_few_descriptors_are_enough_for_all_files(here: Any, logs: Logs) -> None
     """The index takes none of those that the view needs."""
 
     def allow_few() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (140, 140))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
 
     here.file("s.py", "import os; print(os.environ['RANK'])")
     ended = here.run("-n", "20", "s.py", preexec_fn=allow_few)

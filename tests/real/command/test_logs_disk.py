@@ -156,6 +156,39 @@ def test_a_console_that_lags_is_told_what_it_has_missed(here: Any) -> None:
     assert "\0" not in out
 
 
+def test_another_process_that_follows_a_limited_log_sees_no_zeros(here: Any) -> None:
+    """Its console is slow, the launcher releases meanwhile: it counts what it came too late for."""
+    os.mkfifo(here.directory / "go")
+    script = "print('first', flush=True); open('go').read()\n" + WRITES
+    process = here.start("-r", "3", "--log-limit", "64K", here.file("s.py", script).name, "500")
+    here.wait_for_run()
+    follower = subprocess.Popen(
+        [*LOGS, "-f", "--stream", "out", "--no-prefix"],
+        cwd=here.directory,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    assert follower.stdout
+    assert follower.stdout.readline() == b"first\n"
+    with (here.directory / "go").open("w"):
+        pass
+    log = here.directory / "procession-runs" / "latest" / "attempt_0" / "0" / "stdout.log"
+    while log.stat().st_size < 500 * 100_000 or blocks(log) > 2**17:
+        subprocess.run(["sleep", "0.05"], check=True)
+    out = follower.stdout.read()
+    assert follower.wait(30) == 0
+    follower.stdout.close()
+    assert here.end(process).code == 3
+    assert b"\0" not in out
+    lines = out.splitlines(keepends=True)
+    notices = [re.fullmatch(rb"\[(\d+) bytes are missing here: .*\]\n", line) for line in lines]
+    missing = sum(int(match[1]) for match in notices if match)
+    seen = [line for line, match in zip(lines, notices, strict=True) if not match]
+    torn = [line for line in seen if not re.fullmatch(rb"\d{7} x{91}\n", line)]
+    assert len(torn) <= len(lines) - len(seen)
+    assert missing + sum(map(len, seen)) - len(torn) == 500 * 100_000
+
+
 def test_while_it_is_written_at_full_speed(here: Any, tmp_path: Path) -> None:
     """Disk use is bounded all the time, by the limit and what is written between two looks."""
     process = here.start("-r", "3", "--log-limit", "4M", here.file("s.py", WRITES).name, "20000")
