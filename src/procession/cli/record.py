@@ -87,7 +87,7 @@ class Record:
     def _report(self, attempt: Attempt, error: BaseException | None) -> dict[str, Any]:
         from procession._report.document import report_json
 
-        return report_json(
+        report = report_json(
             self._view(attempt),
             origin=origin(error),
             exit_code=exit_status(error),
@@ -95,6 +95,8 @@ class Record:
             attempt=attempt.number,
             message=message(error),
         )
+        dropped = attempt.result.dropped if attempt.result else {}
+        return {**report, "dropped": dropped} if dropped else report
 
     def _view(self, attempt: Attempt) -> ReportView:
         from procession._report.view import ReportView

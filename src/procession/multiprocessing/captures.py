@@ -77,14 +77,19 @@ class Captures:
         if self._piping is not None:
             self._piping.finish()
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Path and number of bytes that the disk did not take in time; known after `finish`."""
+        return dict(self._piping.lost) if self._piping is not None else {}
+
     def keep_books(self, held: ExitStack) -> None:
         """Begin to keep the books of the files; ``held`` ends it."""
         books = self._wishes.books
         files = captured(self._stdouts, self._stderrs) if books else []
         if books and files:
             from procession._logs import tail
-            from procession._logs.ledger import keep_books
+            from procession._logs.books import keep_books
 
-            ledgers = keep_books(files, books.limit, books.say)
-            held.callback(tail.finish, ledgers)
-            tail.show(ledgers)
+            view = keep_books(files, books.limit, books.say)
+            held.callback(tail.finish, view)
+            tail.show(view)

@@ -322,7 +322,8 @@ class PContext(abc.ABC):
         failures, stopped, ledger = explain(gang, self.stdouts, self.stderrs)
         immortal = any(fate.exitcode is None for fate in ledger.workers)
         values = {} if immortal else self._return_values(failures, stopped)
-        return RunProcsResult(values, failures, self.stdouts, self.stderrs, stopped, ledger)
+        outs, errs, dropped = self.stdouts, self.stderrs, self._captures.dropped
+        return RunProcsResult(values, failures, outs, errs, stopped, ledger, dropped)
 
     def _release(self) -> None:
         # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers

@@ -25,6 +25,8 @@ class RunProcsResult:
         stderrs: Path of each stderr.log, the same way.
         stopped: The workers that procession ended because of those failures; never a cause.
         ledger: How each worker ended and by whom, what dead workers had left, what could not be ended.
+        dropped: Path of a log file and number of bytes that its disk did not take in time, for those
+            where there are any; of output that goes through pipes.
     """
 
     return_values: dict[int, Any] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class RunProcsResult:
     stderrs: dict[int, str] = field(default_factory=dict)
     stopped: dict[int, ProcessFailure] = field(default_factory=dict)
     ledger: Ledger = Ledger()  # noqa: RUF009 - frozen
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def is_failed(self) -> bool:
         """True unless every worker ended well: any failed, was stopped, or could not be ended."""

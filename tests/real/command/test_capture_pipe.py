@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -134,6 +135,8 @@ def test_or_its_oldest_lines_are_dropped_and_counted(here: Any, small: Path) -> 
     assert match
     log = small / "latest" / "attempt_0" / "0" / "stdout.log"
     assert os.path.samefile(match[2], log)
+    report = json.loads((small / "latest" / "report.json").read_text())
+    assert list(report["dropped"].values()) == [int(match[1])]
     text = log.read_bytes()
     marks = [
         int(count) for count in re.findall(rb"\n\[(\d+) bytes are missing here: the disk", text)

@@ -1,6 +1,6 @@
 """Keeping the books of a stream's file: its index, and how much of it may stay on the disk.
 
-A ledger looks at the file's size and reads none of its bytes. It is followed as the shown files are,
+A book looks at the file's size and reads none of its bytes. It is followed as the shown files are,
 by the same thread and the same inotify instance, but it belongs to no console: what is not shown, or
 not yet, or no more, is booked all the same.
 """
@@ -31,7 +31,7 @@ _LEAST_STEP = 64 * 1024  # bytes that are released at a time, at least
 _LINE = 4096  # bytes in which the end of a line is looked for, to release whole lines
 
 
-class Ledger(Followed):
+class Book(Followed):
     """The books of one file.
 
     Args:
@@ -39,7 +39,7 @@ class Ledger(Followed):
         sink: Nowhere.
         limit: Bytes of it that may stay on the disk; None for all.
         space: What is told how much has been written.
-        frugal: Look by path, at six times the price of a look, and hold no descriptor: they are
+        frugal: Look by path, which costs more, and hold no descriptor: they are
             needed to show the files.
     """
 
@@ -164,13 +164,13 @@ def step(limit: int) -> int:
 
 
 class Bookkeeping(View):
-    """The ledgers of a gang, in the place of a view that shows nothing."""
+    """The books of a gang, in the place of a view that shows nothing."""
 
     def __init__(self, paths: Sequence[str], limit: int | None, space: SpaceWatch | None) -> None:
         sink = Nowhere()
         frugal = _is_short_of_descriptors(len(paths))
-        ledgers = [Ledger(path, sink, limit, space, frugal=frugal) for path in paths]
-        self._begin(ledgers, _INTERVAL)
+        books = [Book(path, sink, limit, space, frugal=frugal) for path in paths]
+        self._begin(books, _INTERVAL)
         self.sinks.append(sink)
 
 
@@ -183,7 +183,7 @@ def _is_short_of_descriptors(files: int) -> bool:
 
 
 def keep_books(paths: Sequence[str], limit: int | None, say: Callable[[str], None]) -> Bookkeeping:
-    """Make the ledgers of a gang's files, for `tail.show`.
+    """Make the books of a gang's files, for `tail.show`.
 
     Args:
         paths: The files, which exist; one or more.
