@@ -86,3 +86,11 @@ def test_preemption_saves_and_goes_on(tmp_path: Path) -> None:
     assert second.stdout == (
         f"[default0]:begins with step {int(saved[1]) + 1}\n[default0]:all 200 steps are done\n"
     )
+
+
+def test_seeds_uses_one_server_for_three_gangs(tmp_path: Path) -> None:
+    run = example("seeds.py", tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    scores = [float(score) for score in re.findall(r"accuracy (\S+),", run.stdout)]
+    assert len(scores) == 3
+    assert 0.8 < scores[0] < scores[2]
