@@ -35,8 +35,8 @@ class Wish(NamedTuple):
         until_ns: Wall-clock ns; only what was seen then or before.
         last: How many lines at most, the last ones.
         keep: Which lines, told by the line as text with its end; None for all.
-        stamp: What stands before the prefix, made of a wall-clock ns or of None where it is not
-            known. Always of one length.
+        head: What stands before a line, made of a wall-clock ns, or None where it is not known, and of
+            the prefix. Of one length for a prefix. None for the prefix itself.
         merge: All streams by time, not one after another; `last` is then of all of them together.
         whole: Whole lines only: somebody goes on where this ends.
     """
@@ -45,14 +45,14 @@ class Wish(NamedTuple):
     until_ns: int | None = None
     last: int | None = None
     keep: Callable[[str], bool] | None = None
-    stamp: Callable[[int | None], bytes] | None = None
+    head: Callable[[int | None, bytes], bytes] | None = None
     merge: bool = False
     whole: bool = False
 
     @property
     def by_time(self) -> bool:
         """True if the time of each block matters, not only those of the first and the last."""
-        return self.merge or self.stamp is not None
+        return self.merge or self.head is not None
 
     @property
     def gathers(self) -> bool:
@@ -201,8 +201,8 @@ def show(parts: Iterable[Part], wish: Wish, sink: Sink) -> None:
 def _show_together(parts: list[Part], wish: Wish, sink: Sink) -> None:
     taker = _Last(wish.last or 0) if wish.gathers else sink
     for part, ns, data in _in_turn(parts, wish):
-        if wish.stamp is not None:
-            part.lines.prefix = wish.stamp(ns) + part.prefix
+        if wish.head is not None:
+            part.lines.prefix = wish.head(ns, part.prefix)
         if pieces := part.lines.feed(data):
             taker.put_lines(part.lines, pieces, 0)
         if sink.size >= _BATCH:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from procession._logs.lines import Dress, Piece
 
+    Head = Callable[[int | None, bytes], bytes]
+
 _INTERVAL = 0.1  # seconds between two looks where a file cannot be watched
 
 
@@ -26,8 +28,7 @@ class LiveView(View):
         files: Path, prefix, and the offset that is read from, of each.
         dst: As for `View`.
         keep: As for `View`.
-        stamp: What stands before the prefix, made of the wall-clock ns of a line; always of one
-            length. None for nothing.
+        head: As for `Wish`.
     """
 
     def __init__(
@@ -35,12 +36,12 @@ class LiveView(View):
         files: Iterable[tuple[str, bytes, int]],
         dst: TextIO,
         keep: Callable[[str], bool] | None,
-        stamp: Callable[[int], bytes] | None,
+        head: Head | None,
     ) -> None:
         sink = open_sink(dst)
         followed = []
         for path, prefix, begin in files:
-            file = Followed(path, [Output(_lines(path, prefix, keep, stamp), sink)])
+            file = Followed(path, [Output(_lines(path, prefix, keep, head), sink)])
             file.begin, file.floor = begin, SidecarFloor(path)
             followed.append(file)
         self._begin(followed, _INTERVAL)
@@ -62,18 +63,16 @@ class SidecarFloor:
 class StampedLines(LineAssembler):
     """Lines that bear the time at which their end was read."""
 
-    __slots__ = ("_bare_prefix", "_stamp")
+    __slots__ = ("_bare_prefix", "_head")
 
-    def __init__(
-        self, prefix: bytes, dress: Dress | None, source: str, stamp: Callable[[int], bytes]
-    ) -> None:
-        super().__init__(stamp(time.time_ns()) + prefix, dress, source=source)
+    def __init__(self, prefix: bytes, dress: Dress | None, source: str, head: Head) -> None:
+        super().__init__(head(time.time_ns(), prefix), dress, source=source)
         self._bare_prefix = prefix
-        self._stamp = stamp
+        self._head = head
 
     def feed(self, block: bytes) -> list[Piece]:
         """Take the stream's next bytes; return the lines they end."""
-        self.prefix = self._stamp(time.time_ns()) + self._bare_prefix
+        self.prefix = self._head(time.time_ns(), self._bare_prefix)
         return super().feed(block)
 
 
@@ -81,9 +80,9 @@ def _lines(
     path: str,
     prefix: bytes,
     keep: Callable[[str], bool] | None,
-    stamp: Callable[[int], bytes] | None,
+    head: Head | None,
 ) -> LineAssembler:
     dress = None if keep is None else line_filter(keep)
-    if stamp is None:
+    if head is None:
         return LineAssembler(prefix, dress, source=path)
-    return StampedLines(prefix, dress, path, stamp)
+    return StampedLines(prefix, dress, path, head)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._logs.history import Part, Wish, hand_on, show
+from procession._logs.look import TIME
 from procession._logs.sinks import open_sink
 from procession.cli.logs_flags import Asked, read_words
 from procession.cli.runs import Run, bases, find_run
@@ -70,7 +71,9 @@ def _show(run: Run, asked: Asked) -> None:
     for attempt in attempts(run, asked):
         if len(run.attempts()) > 1:
             whisper(f"attempt {attempt}")
-        show(_parts(sources(run, attempt, asked), wish(asked), run), wish(asked), sink)
+        files = sources(run, attempt, asked)
+        what = wish(asked, files)
+        show(_parts(files, what, run), what, sink)
     sink.finish()
     hand_on(sink)
 
@@ -119,14 +122,14 @@ def _prefix(run: Run, rank: int) -> bytes:
     return str(text).encode(errors="surrogateescape")
 
 
-def wish(asked: Asked, *, whole: bool = False) -> Wish:
+def wish(asked: Asked, files: list[Source], *, whole: bool = False) -> Wish:
     """What is asked for of each stream."""
     return Wish(
         since_ns=asked.since_ns,
         until_ns=asked.until_ns,
         last=asked.last,
         keep=keeper(asked),
-        stamp=stamp if asked.timestamps else None,
+        head=header(asked, files),
         merge=asked.merge,
         whole=whole,
     )
@@ -138,6 +141,18 @@ def keeper(asked: Asked) -> Callable[[str], bool] | None:
         return None
     search = asked.grep.search
     return lambda line: search(line) is not None
+
+
+def header(asked: Asked, files: list[Source]) -> Callable[[int | None, bytes], bytes] | None:
+    """What makes of a time and a prefix what stands before a line; None where that is the prefix."""
+    if not asked.timestamps and not any(TIME in source.prefix for source in files):
+        return None
+
+    def head(ns: int | None, prefix: bytes) -> bytes:
+        text = stamp(ns)
+        return text * asked.timestamps + prefix.replace(TIME, text[11:23])  # the time of day alone
+
+    return head
 
 
 def stamp(ns: int | None) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from procession._logs import tail
@@ -13,11 +14,11 @@ from procession._logs.sinks import open_sink
 from procession._os.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from procession.cli.logs import (
     attempts,
+    header,
     keeper,
     open_part,
     say_untold,
     sources,
-    stamp,
     wish,
 )
 from procession.cli.say import say
@@ -83,14 +84,14 @@ class _Follower:
             [(source.path, source.prefix, begins.get(source.path, 0)) for source in fresh],
             sys.stdout,
             keeper(self._asked),
-            stamp if self._asked.timestamps else None,
+            header(self._asked, fresh),
         )
         tail.show(view)
         self._views.append(view)
 
     def _show_history(self, files: list[Source]) -> dict[str, int]:
         """Show what is there, and return for each file where that ends."""
-        what = wish(self._asked, whole=True)
+        what = wish(self._asked, files, whole=True)
         parts = [part for source in files if (part := open_part(source, what))]
         begins = {part.path: part.end for part in parts}
         if not all(part.is_told for part in parts) and (what.by_time or what.since_ns):
@@ -110,12 +111,10 @@ class _Watch:
     def __init__(self, directory: str) -> None:
         self._poll = select.poll()
         self._inotify: Inotify | None = None
-        try:
+        with suppress(OSError):  # without, it is looked at once a second
             self._inotify = Inotify()
             self._inotify.watch(directory, IN_CREATE | IN_MOVED_TO)
             self._poll.register(self._inotify.fileno(), select.POLLIN)
-        except OSError:  # then it is looked at once a second
-            return
 
     def wait(self) -> None:
         """Return when something has come, or a second later."""

@@ -286,6 +286,17 @@ def test_few_descriptors_are_enough_for_all_files(here: Any, logs: Logs) -> None
     assert re.fullmatch(f"({TIME}" + r"\[default\d+\]:\d+\n){20}", logs("-t", "--merge").decode())
 
 
+def test_the_prefix_is_the_consoles(here: Any, logs: Logs) -> None:
+    ended = here.script("print('x')", "-n", "2", "--prefix", "${time} <${role_name} ${rank}> ")
+    console = sorted(ended.out.splitlines())
+    shown = sorted(logs().decode().splitlines())
+    for lines in (console, shown, sorted(logs("-f").decode().splitlines())):
+        assert [re.sub(r"^\d\d:\d\d:\d\d\.\d{3}", "T", line) for line in lines] == [
+            "T <default 0> x",
+            "T <default 1> x",
+        ]
+
+
 def test_which_run(here: Any, logs: Logs) -> None:
     for number in ("1", "2"):
         here.script(f"print({number})", "--rdzv-id", f"job{number}", "--master-port", "29511")
