@@ -25,6 +25,7 @@ LARGE = 1 << 20  # bytes from which a buffer is worth a mapping
 _NUMBER = 8
 _HEAD = 2 * _NUMBER
 _ALIGNMENT = 64
+_TORN = "the file ends within a value"
 
 
 def plain(file: BinaryIO, buffers: Callable[[PickleBuffer], bool]) -> Pickler:
@@ -103,6 +104,8 @@ def _buffers(file: BinaryIO, at: int, count: int) -> tuple[list[memoryview], int
     for _ in range(count):
         length = int.from_bytes(whole[at : at + _NUMBER], "little")
         at = _aligned(at + _NUMBER)
+        if at + length > len(whole):
+            raise EOFError(_TORN)
         found.append(whole[at : at + length])
         at += length
     return found, at
@@ -128,5 +131,5 @@ def _number(value: int) -> bytes:
 def _read_number(file: BinaryIO) -> int:
     data = file.read(_NUMBER)
     if len(data) < _NUMBER:
-        raise EOFError("the file ends within a value")
+        raise EOFError(_TORN)
     return int.from_bytes(data, "little")
