@@ -72,6 +72,9 @@ DIFFERENCES: dict[str, list[str]] = {
     "A function's traceback is in its stderr": [
         r"functions/fork(server)?_exception/files/.*/stderr.log$"
     ],
+    "A worker that leaves with a status says when": [
+        r"functions/(spawn|fork)_exit_status/files/.*/error.json.exit$"
+    ],
     "A return value that cannot be pickled": [
         r"functions/fork_return_value_that_cannot_be_pickled/files/.*/error.json$"
     ],
