@@ -133,6 +133,14 @@ BENCHMARKS = [
         **SLOW,
     ),
     Benchmark(
+        "functions-results",
+        "4 functions that return an array of 256 MiB each, start_method='fork', time",
+        "s",
+        {peer: partial(started, peer, "fork", 4, "array_result") for peer in (OURS, TORCH)},
+        2,
+        **SLOW,
+    ),
+    Benchmark(
         "functions-memory",
         "4 torch functions, their launcher and its helpers, memory with shared pages counted once",
         "MB",

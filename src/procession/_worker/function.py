@@ -95,9 +95,7 @@ def guarded(answer: Reply, prepare: Callable[[], Call]) -> None:
         if answer.stage != reply.CALLED:
             _fail(answer, stop)
     except BaseException as error:
-        if (
-            not answer.is_ours()
-        ):  # a child that the function has forked: it ends as any process does
+        if not answer.is_ours():  # but of a child that was forked: it ends as any process does
             raise
         _fail(answer, error)
 

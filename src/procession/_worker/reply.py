@@ -50,8 +50,7 @@ class Reply:
         """Leave what the function returned.
 
         Raises:
-            PicklingError: It cannot be pickled; the message names its type.
-            OSError: It cannot be written.
+            PicklingError: It cannot be pickled or written; the message names its type.
         """
         from procession._worker import homeward, parcel
 
@@ -65,8 +64,6 @@ class Reply:
 
         try:
             homeward.either_way(attempt)
-        except OSError:
-            raise
         except Exception as error:
             raise _refusal(value, error) from error
         self.enter(VALUE)
@@ -107,7 +104,8 @@ def _identity(fd: int) -> tuple[int, int] | None:
 def _refusal(value: Any, error: Exception) -> Exception:
     from _pickle import PicklingError
 
+    deed = "written" if isinstance(error, OSError) else "pickled"
     return PicklingError(
-        f"the return value, of type {type(value).__qualname__}, cannot be pickled and so cannot "
+        f"the return value, of type {type(value).__qualname__}, cannot be {deed} and so cannot "
         f"go back to the launcher: {errorfile.words(error)}; return plain data, or write it to a file"
     )
