@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -140,19 +141,26 @@ def test_what_a_worker_sees(tmp_path: Path) -> None:
     assert "attempt 2 of 2 starts" in err
 
 
-def test_an_ordinary_user(tmp_path: Path) -> None:
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that other users reach too, which tmp_path is not."""
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+def test_an_ordinary_user(open_to_all: Path) -> None:
     """In a user namespace, where the uid stays what it is."""
     if os.geteuid() != 0:
         program = [sys.executable]
     else:
-        tmp_path.chmod(0o755)
-        for directory in list(tmp_path.parents)[:3]:
-            directory.chmod(0o755)
         found = shutil.which("python3", path="/usr/bin:/bin")
         assert found is not None, "a Python that others than root may execute"
         user = str(NOBODY)
         program = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", found]
-    code, out, err = run_command("--isolate=pidns", program=program, text=LOOK, tmp_path=tmp_path)
+    code, out, err = run_command(
+        "--isolate=pidns", program=program, text=LOOK, tmp_path=open_to_all
+    )
     uid = NOBODY if os.geteuid() == 0 else os.getuid()
     assert (code, out) == (7, f"True 1 {uid} True\n"), err
 

@@ -50,7 +50,7 @@ def test_each_message_gets_its_own_fds_in_order() -> None:
         left.send(("a",), [pipes[0][1], pipes[1][1]])
         left.send(("none",))
         left.send(("b",), [pipe[1] for pipe in pipes[2:]])
-        got = right.receive()
+        got = list(right.receive())
     assert [(message, len(fds)) for message, fds in got] == [
         (("a",), 2),
         (("none",), 0),
@@ -89,5 +89,5 @@ def test_a_peer_that_is_gone_is_an_end_and_not_an_error() -> None:
     assert [message for message, _ in left.receive()] == [("last words",)]
     assert left.closed
     left.send(("into the void",))
-    assert left.receive() == []
+    assert list(left.receive()) == []
     left.close()

@@ -13,7 +13,7 @@ from procession._os.lean import CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOL_SO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from procession._guardian.protocol import Message
     from procession._os.lean import socket
@@ -79,14 +79,17 @@ class Channel:
         if sent:
             self._outbox[0] = self._outbox[0][0][sent:], ()
 
-    def receive(self) -> list[tuple[Message, list[int]]]:
-        """Return the messages that are there, each with its fds; sets ``closed`` at the end."""
-        messages: list[tuple[Message, list[int]]] = []
+    def receive(self) -> Iterator[tuple[Message, list[int]]]:
+        """Yield the messages that are there, each with its fds; sets ``closed`` at the end.
+
+        They are taken from the socket one by one, so that no more fds are held than one message has.
+        A process that has no room for all of them is given fewer than were sent (unix(7),
+        MSG_CTRUNC); a message that cannot do without says how many it has.
+        """
         while (data := self._receive_some()) is not None:
             for message, count in self._decoder.feed(data):
-                messages.append((message, self._fds[:count]))
-                del self._fds[:count]
-        return messages
+                fds, self._fds = self._fds[:count], self._fds[count:]
+                yield message, fds
 
     def close(self) -> None:
         """Close the socket; the peer reads an end of file."""

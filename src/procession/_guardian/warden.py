@@ -80,6 +80,8 @@ class Warden:
             )
             if self._leaf is not None:
                 self._leaf.remove()
+            while (ending := peek_any()) is not None:  # nobody will acknowledge them any more
+                reap(ending.pid)
 
     def _private(self) -> list[int]:
         own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
