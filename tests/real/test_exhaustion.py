@@ -157,3 +157,19 @@ def test_processes_run_out_by_a_pids_cgroup(tmp_path: Path, pids_cgroup: Path) -
     assert ran[-1]
     assert len(ran) > 5
     assert (pids_cgroup / "cgroup.procs").read_text() == ""
+
+
+def test_memory_runs_out_at_some_step(tmp_path: Path) -> None:
+    """With so little that Python cannot import us the words are Python's; what is left is nothing."""
+    script = 'ulimit -v $0; exec "$@"'
+    codes = []
+    for kilobytes in range(15_000, 200_000, 5_000):
+        mark = f"{os.getpid()}-memory-{kilobytes}"
+        ended = run_command(["bash", "-c", script, str(kilobytes)], tmp_path, mark)
+        assert marked(mark) == []
+        assert "an error of procession's own" not in ended.stderr
+        codes.append(ended.returncode)
+        if not ended.returncode:
+            break
+    assert codes[-1] == 0
+    assert 71 in codes

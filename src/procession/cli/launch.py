@@ -12,7 +12,7 @@ from procession._guardian.client import spawn_guardian
 from procession._guardian.kept import KeptGuardian
 from procession.cli.runid import random_id
 from procession.cli.say import columns, let_go_of_lost_streams, say, write
-from procession.errors import ProcessionError
+from procession.errors import ProcessionError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,6 +83,11 @@ def _in_namespace(words: Sequence[str]) -> bool:
 
 def _end(error: BaseException) -> int:
     """Tell a person why the run ended, and its exit status to who started it."""
+    if isinstance(error, MemoryError):  # there is none for the imports of more words either
+        say(
+            "out of memory (see ulimit -v and the memory limit of the cgroup). No worker is left running."
+        )
+        return StartError.exit_code
     from procession.cli.exits import exit_status
     from procession.cli.record import message
     from procession.multiprocessing.errors import ChildFailedError
