@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from procession.testing import wait_gone
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 REAP = (sys.executable, "-m", "procession", "reap")
 ENTRIES = ["command", "binary", "spawn", "fork", "forkserver"]
@@ -127,6 +129,8 @@ def kill(launcher: Any, pids: list[int]) -> None:
 def test_all_that_two_kills_left_is_ended(entry: str, start: Callable[[str], Run]) -> None:
     run = start(entry)
     run.kill_both()
+    if entry in ("fork", "forkserver"):  # the kernel ends those that the guardian has forked
+        assert wait_gone([family[0] for family in run.families]) == []
     left = living(run.pids)
     assert {family[2] for family in run.families} <= set(left)  # the daemons at least
     ended = run.reap(run.id)
