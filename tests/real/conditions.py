@@ -20,9 +20,9 @@ done && exec "$@"
 # Opens the way to what an ordinary user has to reach below a directory that is closed to others
 # (root's home), for the processes of this mount namespace alone.
 _WITH_A_WAY = """
-closed=$1 home=$2; shift 2
+closed=$1 home=$2 user=$3; shift 3
 if [ "$closed" != / ]; then
-    mkdir "$home/kept" && mount --rbind "$closed" "$home/kept" || exit 125
+    mkdir -p "$home/kept" && mount --rbind "$closed" "$home/kept" || exit 125
     mount -t tmpfs -o mode=755 tmpfs "$closed" || exit 125
 fi
 while [ "$1" != -- ]; do
@@ -32,8 +32,9 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
 """
+_NOBODY = 65534
 
 
 class Condition(NamedTuple):
@@ -51,10 +52,19 @@ class Condition(NamedTuple):
 
     def words(self, home: Path) -> list[str]:
         """The whole of what stands before a command line."""
-        if not self.as_nobody:
-            return list(self.prefix)
-        needed = (Path(sys.base_prefix), Path(sys.prefix), ROOT)
-        return [*self.prefix, str(_closed(needed)), str(home), *map(str, needed), "--"]
+        return as_user(_NOBODY, home) if self.as_nobody else list(self.prefix)
+
+
+def as_user(user: int, home: Path) -> list[str]:
+    """What stands before a command line to run it as another user; for root.
+
+    Args:
+        user: A uid, of which nothing need be known on this machine.
+        home: A directory that the user may write to.
+    """
+    needed = (Path(sys.base_prefix), Path(sys.prefix), ROOT)
+    shell = ["unshare", "--mount", "sh", "-c", _WITH_A_WAY, "sh"]
+    return [*shell, str(_closed(needed)), str(home), str(user), *map(str, needed), "--"]
 
 
 def _closed(needed: tuple[Path, ...]) -> Path:
@@ -75,9 +85,7 @@ CONDITIONS = {
     "cgroups read-only": Condition(
         ("unshare", "--mount", "sh", "-c", _READ_ONLY_CGROUPS, "sh"), needs_root=True
     ),
-    "an ordinary user": Condition(
-        ("unshare", "--mount", "sh", "-c", _WITH_A_WAY, "sh"), needs_root=True, as_nobody=True
-    ),
+    "an ordinary user": Condition((), needs_root=True, as_nobody=True),
 }
 
 

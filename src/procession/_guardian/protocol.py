@@ -26,7 +26,8 @@ From the guardian:
     ("server", "ready", report)            it will fork the workers
     ("server", "unfit", report)            its imports left what a fork would break: workers are
                                            started by themselves, from their argv
-    ("server", "refused", report)          a module cannot be imported: no worker is started
+    ("server", "refused", report)          a module cannot be imported, or the server not be started
+                                           ("errno", "program"): no worker is started
     ("server", "lost", report)             it has died; as "unfit", until the next "serve"
     ("swept", hushed, killed, stuck)
 

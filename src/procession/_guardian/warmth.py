@@ -133,7 +133,8 @@ class Warmth:
             server = Server(self._recipe, self._starter, alone=bool(self._spares))
         except OSError as error:
             self._refusing = True
-            self._guard.announce(REFUSED, {"module": "", "text": str(error)})
+            argv, *_ = self._recipe
+            self._guard.announce(REFUSED, {"errno": error.errno or 0, "program": argv[0]})
             return
         self._servers.append(server)
         self._guard.watch(server.pid)

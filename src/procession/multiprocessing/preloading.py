@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ _WAY_OUT = "Workers are started one by one instead, which takes the time of the 
 _MAIN = "__main__"
 
 
-def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | None:
-    """Return what a start fails with, where a module cannot be imported.
+def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | OSError | None:
+    """Return what a start fails with, where a module cannot be imported or the server not be had.
 
     Args:
         state: ``ready``, ``unfit``, ``refused`` or ``lost``, as in ``_guardian/protocol.py``.
@@ -25,9 +26,11 @@ def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | None:
     """
     if state != "refused":
         return None
+    if "errno" in report:  # of the system: it would start no worker either
+        return OSError(report["errno"], os.strerror(report["errno"]), report["program"])
     module, text = report["module"], report.get("text")
     if not module:
-        return PreloadError(f"the fork server could not start: {text or _how_it_ended(report)}")
+        return PreloadError(f"the fork server could not start: {_how_it_ended(report)}")
     if text is None:
         return PreloadError(
             f"the import of {module!r} ended the fork server: {_how_it_ended(report)}. Leave it out "
