@@ -113,10 +113,13 @@ def test_the_cgroups_counter_moved(host: Host) -> None:
     watch = OomWatch()
     host.count("vmstat", 11)
     host.count("job/memory.events", 5)
-    assert watch.look(1) == Oom(file, 4, 5, sure=True)
-    assert watch.look(2) == Oom(file, 4, 5, sure=False)  # one kill explains one death
+    assert watch.look(1, killed=True) == Oom(file, 4, 5, sure=True)
+    assert watch.look(2, killed=True) == Oom(file, 4, 5, sure=False)  # one kill explains one death
+    assert watch.look(2, killed=False) == Oom(file, 4, 5, sure=False)
     host.count("job/memory.events", 6)
-    assert watch.look(3) == Oom(file, 4, 6, sure=True)
+    raised = watch.look(3, killed=False)  # a child of it was killed, and explains nothing else
+    assert raised == Oom(file, 4, 6, sure=True)
+    assert watch.look(3, killed=True) == Oom(file, 4, 6, sure=True)
 
 
 def test_the_hosts_counter_moved(host: Host) -> None:
@@ -124,13 +127,13 @@ def test_the_hosts_counter_moved(host: Host) -> None:
     host.count("job/memory.events", 4)
     watch = OomWatch()
     host.count("vmstat", 11)
-    assert watch.look(1) == Oom(vmstat, 10, 11, sure=False)
+    assert watch.look(1, killed=True) == Oom(vmstat, 10, 11, sure=False)
 
 
 def test_no_counter_moved(host: Host) -> None:
     vmstat = host.count("vmstat", 10)
     host.count("job/memory.events", 4)
-    oom = OomWatch().look(1)
+    oom = OomWatch().look(1, killed=True)
     assert oom == Oom(vmstat, 10, 10, sure=False)
     assert not oom.moved
 
@@ -141,7 +144,8 @@ def test_a_worker_that_went_to_a_cgroup_of_its_own(host: Host) -> None:
     watch = OomWatch()
     file = host.count("other/memory.events", 1)
     host.cgroups["77"] = "/other"
-    assert watch.look(77) == Oom(file, 0, 1, sure=False)
+    host.count("vmstat", 11)  # as it is with every kill
+    assert watch.look(77, killed=True) == Oom(file, None, 1, sure=False)
 
 
 def test_a_zombie_of_v1_is_in_no_cgroup_of_its_own(host: Host) -> None:
@@ -149,12 +153,12 @@ def test_a_zombie_of_v1_is_in_no_cgroup_of_its_own(host: Host) -> None:
     host.count("memory.events", 99)
     watch = OomWatch()
     host.cgroups["77"] = "/"
-    oom = watch.look(77)
+    oom = watch.look(77, killed=True)
     assert oom is not None
     assert not oom.moved
 
 
 def test_nothing_can_be_read(host: Host) -> None:
     host.cgroups["self"] = ""
-    assert OomWatch().look(1) is None
+    assert OomWatch().look(1, killed=True) is None
     assert HOST == "/proc/vmstat"

@@ -207,6 +207,7 @@ OOM = Oom("/cg/job/memory.events", 2, 3, sure=True)
             ["as of a shell whose command died of SIGKILL: killed by", "oom_kill 2, then 3"],
         ),
         (1, {"oom": OOM}, ["oom_kill 2, then 3"]),
+        (-9, {"oom": OOM._replace(before=None, sure=False)}, ["likely", "events: oom_kill 3\n"]),
         (-7, {"shared_memory": Space(0, 64 << 20)}, ["  /dev/shm  : 0.0 MiB of 64.0 MiB free"]),
         (-11, {"core": "/tmp/core.4000"}, ["  core      : /tmp/core.4000"]),
         (

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from procession._loop.worker import Worker
 
 _ENOUGH = 32  # looks a gang: one that dies as a whole dies of one thing, and each costs 0.1 ms
+_KILLED = (-9, 137)  # by itself, or as a shell tells of its command
 _BUS = -7  # the same on every Linux but MIPS, PA-RISC and Alpha, where it goes without the space
 
 
@@ -30,7 +31,7 @@ class Witness:
         if self._looks > _ENOUGH:
             return Scene()
         return Scene(
-            oom=self._oom.look(worker.pid),
+            oom=self._oom.look(worker.pid, killed=worker.exitcode in _KILLED),
             shared_memory=memory.shared_memory() if worker.exitcode == _BUS else None,
             core=self._core(worker) if worker.core_dumped else "",
         )

@@ -26,20 +26,20 @@ class Oom(NamedTuple):
 
     Attributes:
         file: The counter: the memory cgroup's, or the whole host's.
-        before: What it said at the start.
+        before: What it said at the start; None of a cgroup that the worker entered later.
         now: What it said at the death.
         sure: A kill was counted in the cgroup, and no earlier death is explained by it.
     """
 
     file: str
-    before: int
+    before: int | None
     now: int
     sure: bool
 
     @property
     def moved(self) -> bool:
         """False if nothing was killed for lack of memory: then it was somebody else."""
-        return self.now > self.before
+        return self.now > (self.before or 0)
 
 
 class Space(NamedTuple):
@@ -58,26 +58,30 @@ class OomWatch:
 
     def __init__(self) -> None:
         self._mounts = mounts.read()
-        own = self._counter(os.getpid())
-        self._before = {file: counted(_text(file)) for file in (own, HOST) if file}
+        self._own = self._counter(os.getpid())
+        self._before = {file: counted(_text(file)) for file in (self._own, HOST) if file}
         self._explained = 0
 
-    def look(self, pid: int) -> Oom | None:
+    def look(self, pid: int, *, killed: bool) -> Oom | None:
         """Return what was counted until the death of ``pid``, which has not been reaped.
 
         The cgroup's counter is told if it moved, else the host's; None if neither can be read.
+
+        Args:
+            pid: The process.
+            killed: It died of SIGKILL, so that one of the kills may be its own.
         """
-        files = [file for file in (*self._before, self._counter(pid)) if file]
+        files = [file for file in (self._own, self._counter(pid), HOST) if file]
         readings = [oom for oom in map(self._reading, files) if oom is not None]
         oom = next((oom for oom in readings if oom.moved), None)
-        self._explained += oom is not None and oom.sure
+        self._explained += killed and oom is not None and oom.sure
         return oom or next((oom for oom in readings if oom.file == HOST), None)
 
     def _reading(self, file: str) -> Oom | None:
-        before, now = self._before.get(file, 0), counted(_text(file))
-        if before is None or now is None:
+        before, now = self._before.get(file), counted(_text(file))
+        if now is None or (before is None and file in self._before):
             return None
-        sure = file != HOST and file in self._before and now - before > self._explained
+        sure = file != HOST and before is not None and now - before > self._explained
         return Oom(file, before, now, sure)
 
     def _counter(self, pid: int) -> str | None:

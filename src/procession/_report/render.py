@@ -20,6 +20,7 @@ from procession._report.words import exit_meaning, exit_name, ranks_text, size, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from procession._os.memory import Oom
     from procession._report.fold import Group
     from procession._report.view import FailureView, ReportView
 
@@ -155,13 +156,17 @@ def _error(failure: FailureView, head: int, tail: int) -> Lines:
 def _traces(failure: FailureView) -> Lines:
     """What the host knows of it."""
     oom, space = failure.oom, failure.shared_memory
-    counted = f"{oom.file}: oom_kill {oom.before}, then {oom.now}" if oom and oom.moved else ""
+    counted = f"{oom.file}: oom_kill {_counted(oom)}" if oom and oom.moved else ""
     free = f"{size(space.free)} of {size(space.size)} free after its end" if space else ""
     return [
         *_field("memory", counted),
         *_field("/dev/shm", free),
         *_field("core", failure.core),
     ]
+
+
+def _counted(oom: Oom) -> str:
+    return f"{oom.now}" if oom.before is None else f"{oom.before}, then {oom.now}"
 
 
 def _who(members: Sequence[FailureView]) -> str:
