@@ -75,6 +75,7 @@ DIFFERENCES: dict[str, list[str]] = {
     "A worker that leaves with a status says when": [
         r"functions/(spawn|fork)_exit_status/files/.*/error.json.exit$"
     ],
+    "Files beside the logs": [r"launcher/.*/files/.*/\.std(out|err)\.log\.index$"],
     "A return value that cannot be pickled": [
         r"functions/fork_return_value_that_cannot_be_pickled/files/.*/error.json$"
     ],
