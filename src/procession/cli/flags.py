@@ -146,6 +146,7 @@ def _script(parser: ArgumentParser) -> None:
 def _logs(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     _log_directory(group)
+    _keeping(group)
     _streams(group)
     _console(group)
     _filters(group)
@@ -185,6 +186,9 @@ def _log_directory(group: _ArgumentGroup) -> None:
         help="at the end remove the oldest finished runs, so that N are left (procession's own; "
         "default: keep all)",
     )
+
+
+def _keeping(group: _ArgumentGroup) -> None:
     _option(
         group,
         "--log-limit",

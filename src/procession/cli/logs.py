@@ -68,14 +68,17 @@ def _show(run: Run, asked: Asked) -> None:
         follow(run, asked)
         return
     sink = open_sink(sys.stdout)
+    untold: list[Part] = []
     for attempt in attempts(run, asked):
         if len(run.attempts()) > 1:
             whisper(f"attempt {attempt}")
         files = sources(run, attempt, asked)
         what = wish(asked, files)
-        show(_parts(files, what, run), what, sink)
+        show(_parts(files, what, untold), what, sink)
     sink.finish()
     hand_on(sink)
+    if untold and asked.wants_times:
+        say_untold(run)
 
 
 def check(run: Run, asked: Asked) -> None:
@@ -168,15 +171,13 @@ def stamp(ns: int | None) -> bytes:
     )
 
 
-def _parts(files: list[Source], what: Wish, run: Run) -> Iterator[Part]:
-    untold = False
+def _parts(files: list[Source], what: Wish, untold: list[Part]) -> Iterator[Part]:
+    """Open files as they are asked for; ``untold`` gets those whose times are not known."""
     for source in files:
         part = open_part(source, what)
         if part is not None:
-            untold = untold or not part.is_told
+            untold += [] if part.is_told else [part]
             yield part
-    if untold and (what.by_time or what.since_ns is not None):
-        say_untold(run)
 
 
 def open_part(source: Source, what: Wish) -> Part | None:

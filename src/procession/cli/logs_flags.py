@@ -49,6 +49,11 @@ class Asked(NamedTuple):
     list: bool
     log_dir: str | None
 
+    @property
+    def wants_times(self) -> bool:
+        """True if what is shown depends on when it was written."""
+        return self.merge or self.timestamps or bool(self.since_ns or self.until_ns)
+
     def wants(self, rank: int) -> bool:
         """True if this local rank is asked for."""
         return not self.ranks or any(rank in part for part in self.ranks)

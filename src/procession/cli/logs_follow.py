@@ -94,7 +94,7 @@ class _Follower:
         what = wish(self._asked, files, whole=True)
         parts = [part for source in files if (part := open_part(source, what))]
         begins = {part.path: part.end for part in parts}
-        if not all(part.is_told for part in parts) and (what.by_time or what.since_ns):
+        if self._asked.wants_times and not all(part.is_told for part in parts):
             say_untold(self._run)
         show(parts, what, open_sink(sys.stdout))
         return begins
