@@ -1,4 +1,4 @@
-"""Options whose default comes from a ``PET_*`` variable, as torchrun's do."""
+"""Options whose default comes from a ``PET_*`` variable, as torchrun's do, in both spellings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
+    from argparse import _ArgumentGroup
     from collections.abc import Callable, Iterable
 
 
@@ -91,3 +92,19 @@ def _converted(
         allowed = ", ".join(map(str, choices))
         raise UsageError(f"{name}={text!r} in the environment: give one of {allowed}.")
     return value
+
+
+def option(group: _ArgumentGroup, *names: str, **kw: Any) -> Action:
+    """Add an option with a value, in both spellings, that ``PET_*`` may set too."""
+    return group.add_argument(*spellings(names), action=EnvOption, **kw)
+
+
+def switch(group: _ArgumentGroup, *names: str, **kw: Any) -> Action:
+    """Add an option without a value, likewise."""
+    return group.add_argument(*spellings(names), action=EnvSwitch, **kw)
+
+
+def spellings(names: tuple[str, ...]) -> list[str]:
+    """The dashed names, then those of them that read differently with underscores."""
+    underscored = (f"--{name[2:].replace('-', '_')}" for name in names if name.startswith("--"))
+    return list(dict.fromkeys((*names, *underscored)))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from argparse import REMAINDER
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from procession.cli.actions import Default, DefaultNumber, EnvOption, EnvSwitch
+from procession.cli.actions import Default, DefaultNumber, option, spellings, switch
+from procession.cli.flags_output import add_output
 from procession.cli.parser import LaunchParser
 from procession.cli.settings import seconds
 
 if TYPE_CHECKING:
-    from argparse import Action, ArgumentParser, _ArgumentGroup
+    from argparse import ArgumentParser
 
 _DESCRIPTION = "Start copies of SCRIPT, one per local rank, as one gang on this host or on several."
 _EPILOG = """\
@@ -33,35 +34,14 @@ def build_parser() -> ArgumentParser:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    for add_topic in (_workers, _script, _logs, _stop, _address, _nodes, _positional):
+    for add_topic in (_workers, _script, add_output, _stop, _address, _nodes, _positional):
         add_topic(parser)
     return parser
 
 
-def comma_separated(text: str) -> list[str]:
-    """Cut at single commas; a doubled comma stands for one."""
-    return [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
-
-
-def _option(group: _ArgumentGroup, *names: str, **kw: Any) -> Action:
-    """Add an option with a value, in both spellings, that ``PET_*`` may set too."""
-    return group.add_argument(*_spellings(names), action=EnvOption, **kw)
-
-
-def _switch(group: _ArgumentGroup, *names: str, **kw: Any) -> Action:
-    """Add an option without a value, likewise."""
-    return group.add_argument(*_spellings(names), action=EnvSwitch, **kw)
-
-
-def _spellings(names: tuple[str, ...]) -> list[str]:
-    """The dashed names, then those of them that read differently with underscores."""
-    underscored = (f"--{name[2:].replace('-', '_')}" for name in names if name.startswith("--"))
-    return list(dict.fromkeys((*names, *underscored)))
-
-
 def _workers(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("workers")
-    _option(
+    option(
         group,
         "-n",
         "--nproc-per-node",
@@ -70,7 +50,7 @@ def _workers(parser: ArgumentParser) -> None:
         metavar="N",
         help="number of workers, or cpu, gpu, xpu, auto: one per such device (default: 1)",
     )
-    _option(
+    option(
         group,
         "--max-restarts",
         type=int,
@@ -78,20 +58,20 @@ def _workers(parser: ArgumentParser) -> None:
         metavar="N",
         help="start all workers again after a failure, at most N times (default: 0)",
     )
-    _option(
+    option(
         group,
         "--role",
         type=str,
         default="default",
         help="name of the workers, before each line they print (default: default)",
     )
-    _switch(
+    switch(
         group,
         "--virtual-local-rank",
         help="LOCAL_RANK is 0 everywhere, and each worker sees its own GPU alone, as device 0",
     )
     group.add_argument(
-        *_spellings(("--numa-binding",)),
+        *spellings(("--numa-binding",)),
         type=str,
         choices=["node", "socket", "exclusive", "core-complex"],
         default=None,
@@ -102,14 +82,14 @@ def _workers(parser: ArgumentParser) -> None:
 
 def _script(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("what is started")
-    _switch(group, "-m", "--module", help="SCRIPT is a module, as in python -m")
-    _switch(group, "--no-python", help="SCRIPT is a program: start it without Python")
-    _switch(
+    switch(group, "-m", "--module", help="SCRIPT is a module, as in python -m")
+    switch(group, "--no-python", help="SCRIPT is a program: start it without Python")
+    switch(
         group,
         "--run-path",
         help="run SCRIPT by runpy.run_path in a function worker; goes before --no-python",
     )
-    _option(
+    option(
         group,
         "--start-method",
         default=Default("spawn"),
@@ -118,7 +98,7 @@ def _script(parser: ArgumentParser) -> None:
         help="how function workers (--run-path) start: spawn, fork or forkserver (default: spawn; "
         "with --preload: forkserver)",
     )
-    _option(
+    option(
         group,
         "--preload",
         type=str,
@@ -127,7 +107,7 @@ def _script(parser: ArgumentParser) -> None:
         help="import these modules once, as in torch,transformers, and fork the workers from there, at "
         "every attempt (procession's own)",
     )
-    _option(
+    option(
         group,
         "--spares",
         type=int,
@@ -143,151 +123,9 @@ def _script(parser: ArgumentParser) -> None:
     )
 
 
-def _logs(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("output")
-    _log_directory(group)
-    _keeping(group)
-    _streams(group)
-    _console(group)
-    _filters(group)
-    group.add_argument(
-        *_spellings(("--logs-specs",)),
-        type=str,
-        default=None,
-        metavar="NAME",
-        help="entry point of the group torchrun.logs_specs that says where output goes",
-    )
-    _option(
-        group,
-        "--event-log-handler",
-        type=str,
-        default="null",
-        metavar="NAME",
-        help="null or console; nothing is recorded yet (default: null)",
-    )
-
-
-def _log_directory(group: _ArgumentGroup) -> None:
-    _option(
-        group,
-        "--log-dir",
-        type=str,
-        default=None,
-        metavar="DIR",
-        help="directory in which each run makes its own (default: PROCESSION_LOG_DIR, "
-        "then ./procession-runs)",
-    )
-    _option(
-        group,
-        "--keep-runs",
-        type=int,
-        default=None,
-        metavar="N",
-        help="at the end remove the oldest finished runs, so that N are left (procession's own; "
-        "default: keep all)",
-    )
-
-
-def _keeping(group: _ArgumentGroup) -> None:
-    _option(
-        group,
-        "--log-limit",
-        type=str,
-        default=None,
-        metavar="SIZE",
-        help="bytes of each stream that may stay on the disk, such as 500M or 2G: the oldest are "
-        "released (procession's own; default: all stay)",
-    )
-    _option(
-        group,
-        "--capture",
-        type=str,
-        default="file",
-        metavar="HOW",
-        help="how captured output gets to its file: file (the worker writes it), pipe (a process of "
-        "ours does, and the worker waits for it), pipe-drop (the oldest lines are dropped instead), "
-        "or by local rank as in 0-3:pipe (procession's own; default: file)",
-    )
-    _option(
-        group,
-        "--tty-rank",
-        type=int,
-        default=None,
-        metavar="RANK",
-        help="local rank that has your terminal: for pdb, prompts, progress bars; what it writes goes "
-        "to its stdout.log too (procession's own)",
-    )
-
-
-def _streams(group: _ArgumentGroup) -> None:
-    _option(
-        group,
-        "-r",
-        "--redirects",
-        default=Default("0"),
-        metavar="WHICH",
-        help="streams that go to a file instead of the console: 0 none, 1 stdout, 2 stderr, "
-        "3 both, or by local rank as in 0:3,4-7:2 (default: see --tee)",
-    )
-    _option(
-        group,
-        "-t",
-        "--tee",
-        default=Default("0"),
-        metavar="WHICH",
-        help="streams that go to a file and to the console, written likewise (default: 3 where "
-        "--redirects is not given either, else 0)",
-    )
-
-
-def _console(group: _ArgumentGroup) -> None:
-    for name, metavar, text in (
-        (
-            "console",
-            "RANKS",
-            "global ranks that are shown on the console, such as 0,4-7 (default: all)",
-        ),
-        (
-            "prefix",
-            "TEXT",
-            "head of each line, with ${rank}, ${local_rank}, ${role_name}, ${host}, ${time} "
-            "(default: TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE, then [${role_name}${local_rank}]:)",
-        ),
-        ("line-limit", "SIZE", "show at most so many bytes of a line, such as 64K (default: 128M)"),
-    ):
-        own = f"{text} (procession's own)"
-        _option(group, f"--{name}", type=str, default=None, metavar=metavar, help=own)
-    _switch(
-        group,
-        "--fold",
-        help="show a line that several ranks print once, as [0-7] (8x): (procession's own)",
-    )
-
-
-def _filters(group: _ArgumentGroup) -> None:
-    _option(
-        group,
-        "--local-ranks-filter",
-        type=str,
-        default="",
-        metavar="RANKS",
-        help="local ranks whose output reaches the console, such as 0,2 (default: all)",
-    )
-    for stream in ("stdout", "stderr"):
-        _option(
-            group,
-            f"--duplicate-{stream}-filters",
-            type=comma_separated,
-            default=[],
-            metavar="WORDS",
-            help=f"copy teed {stream} lines that contain one of these words to "
-            f"filtered_{stream}.log; a comma within a word is written twice",
-        )
-
-
 def _stop(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("end of a run")
-    _option(
+    option(
         group,
         "--shutdown-timeout",
         type=seconds,
@@ -296,7 +134,7 @@ def _stop(parser: ArgumentParser) -> None:
         help="time between SIGTERM and SIGKILL, whole seconds or inf "
         "(default: TORCH_ELASTIC_SHUTDOWN_TIMEOUT, then 30)",
     )
-    _option(
+    option(
         group,
         "--signals-to-handle",
         type=str,
@@ -304,7 +142,7 @@ def _stop(parser: ArgumentParser) -> None:
         metavar="SIGNALS",
         help="signals to the launcher that end the run (default: SIGTERM,SIGINT,SIGHUP,SIGQUIT)",
     )
-    _option(
+    option(
         group,
         "--forward-signals",
         type=str,
@@ -313,7 +151,7 @@ def _stop(parser: ArgumentParser) -> None:
         help="signals to the launcher that are passed on to workers that catch them, and end "
         "nothing (procession's own; default: SIGUSR1,SIGUSR2)",
     )
-    _option(
+    option(
         group,
         "--isolate",
         type=str,
@@ -324,7 +162,7 @@ def _stop(parser: ArgumentParser) -> None:
         "guardian, needs root or user namespaces; cgroup: one for the workers, which are killed at one "
         "stroke, needs a writable cgroup2 (procession's own; default: none)",
     )
-    _option(
+    option(
         group,
         "--stop-file-on",
         type=str,
@@ -334,7 +172,7 @@ def _stop(parser: ArgumentParser) -> None:
         "are passed on to those that catch them; one that ends the run does so only when it comes "
         "again (procession's own; default: those of --forward-signals)",
     )
-    _option(
+    option(
         group,
         "--monitor-interval",
         type=float,
@@ -346,14 +184,14 @@ def _stop(parser: ArgumentParser) -> None:
 
 def _address(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("where workers meet")
-    _option(
+    option(
         group,
         "--master-addr",
         default=Default("127.0.0.1"),
         metavar="HOST",
         help="MASTER_ADDR of the workers (default: 127.0.0.1)",
     )
-    _option(
+    option(
         group,
         "--master-port",
         type=int,
@@ -361,7 +199,7 @@ def _address(parser: ArgumentParser) -> None:
         metavar="PORT",
         help="MASTER_PORT of the workers (default: a free one, another at each attempt)",
     )
-    _option(
+    option(
         group,
         "--local-addr",
         type=str,
@@ -373,7 +211,7 @@ def _address(parser: ArgumentParser) -> None:
 
 def _nodes(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("several hosts: the same command on each")
-    _option(
+    option(
         group,
         "--nnodes",
         type=str,
@@ -381,7 +219,7 @@ def _nodes(parser: ArgumentParser) -> None:
         metavar="N",
         help="number of hosts, or MIN:MAX: hosts may come and go (default: 1)",
     )
-    _option(
+    option(
         group,
         "--node-rank",
         type=int,
@@ -389,7 +227,7 @@ def _nodes(parser: ArgumentParser) -> None:
         metavar="N",
         help="this host's number; ranks follow it (default: ranks follow host names)",
     )
-    _switch(group, "--standalone", help="one host; --rdzv-* are not looked at")
+    switch(group, "--standalone", help="one host; --rdzv-* are not looked at")
     for name, default, text in (
         ("backend", "static", "where hosts meet: etcd (v3); static and c10d come later"),
         ("endpoint", "", "etcd's HOST:PORT, several between semicolons"),
@@ -401,7 +239,7 @@ def _nodes(parser: ArgumentParser) -> None:
             "user, password_file",
         ),
     ):
-        _option(group, f"--rdzv-{name}", type=str, default=default, metavar=name.upper(), help=text)
+        option(group, f"--rdzv-{name}", type=str, default=default, metavar=name.upper(), help=text)
 
 
 def _positional(parser: ArgumentParser) -> None:
