@@ -38,6 +38,7 @@ compat: .venv-torch/ready
 
 # Bytecode is what every peer runs from once it is installed; only our checkout would lack it.
 bench: .venv-torch/ready
+	.ci/system-packages
 	env -u PYTHONDONTWRITEBYTECODE .venv-torch/bin/python -m benchmarks
 
 # What is drawn by lot is drawn anew each time; the header names the seed, and this draws it again:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import blame, books, functions, gangs, imports, launch, tails, tee
+from benchmarks import blame, books, functions, gangs, hosts, imports, launch, tails, tee
 from benchmarks.report import keep, machine, table
 from benchmarks.timing import measure
 
-TOPICS = (imports, launch, gangs, blame, tee, tails, books, functions)
+TOPICS = (imports, launch, gangs, blame, tee, tails, books, functions, hosts)
 BENCHMARKS = {benchmark.name: benchmark for topic in TOPICS for benchmark in topic.BENCHMARKS}
 
 
