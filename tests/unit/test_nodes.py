@@ -8,7 +8,7 @@ import pytest
 
 from procession._membership.model import Member, Round
 from procession.cli.crew import gang_line, master_address
-from procession.cli.environment import seat_environments
+from procession.cli.environment import OF_ALL_HOSTS, seat_environments
 from procession.cli.nodes import Nodes, read_nodes
 from procession.errors import RendezvousError, UsageError
 from procession.run import parse_args, parse_min_max_nnodes
@@ -128,6 +128,10 @@ def test_ranks_go_on_from_host_to_host() -> None:
         "ROLE_WORLD_SIZE": "5",
         "WORLD_SIZE": "5",
     }
+
+
+def test_what_is_of_all_hosts_is_named() -> None:
+    assert set(seat_environments(Round(0, SEATS), 0, "addr")[0]) == set(OF_ALL_HOSTS)
 
 
 def test_a_gang_is_told() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
+from procession._os.boottime import boottime_ns
 from procession.errors import ProcessionError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _INTERVAL = 0.2
 _AGAIN = 0.05
 _TRY = 0.2
 _LOST = 0.7
+_KILLED = 0.85  # the time by which workers are killed even where this process has been stopped
 
 
 class Lease(threading.Thread):
@@ -47,14 +48,22 @@ class Lease(threading.Thread):
         self._kept = kept
         self._lost = lost
         self._closed = threading.Event()
-        began = now()
+        self._sent = now()
         self.id = client.grant(ttl)
-        self._good_until = began + _LOST * ttl
 
     @property
     def is_good(self) -> bool:
         """Whether the lease cannot have run out yet, nor soon will."""
         return now() < self._good_until
+
+    @property
+    def kill_at_ns(self) -> int:
+        """When workers have to be gone, CLOCK_BOOTTIME ns; put off by each answer of etcd."""
+        return int((self._sent + _KILLED * self._ttl) * 1e9)
+
+    @property
+    def _good_until(self) -> float:
+        return self._sent + _LOST * self._ttl
 
     def run(self) -> None:
         """Keep the lease until ``close``, or until it is lost."""
@@ -72,7 +81,7 @@ class Lease(threading.Thread):
             if not left:
                 self._lost("etcd has let this host's lease run out")
                 return
-            self._good_until, pause = sent + _LOST * self._ttl, _INTERVAL * self._ttl
+            self._sent, pause = sent, _INTERVAL * self._ttl
             self._kept(self._client.revision)
 
     def close(self) -> None:
@@ -85,5 +94,5 @@ class Lease(threading.Thread):
 
 
 def now() -> float:
-    """Seconds that go on while the host sleeps, where the kernel counts such (clock_gettime(2))."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    """Seconds that go on while the host sleeps."""
+    return boottime_ns() / 1e9

@@ -93,6 +93,11 @@ class EtcdMeeting:
         """Whether this host's lease cannot have run out."""
         return self._lease is not None and self._lease.is_good
 
+    @property
+    def kill_at_ns(self) -> int:
+        """When this host's workers have to be gone (CLOCK_BOOTTIME), unless etcd answers again."""
+        return self._lease.kill_at_ns if self._lease is not None else 0
+
     def propose(self, following: Round, revision: int) -> None:
         """Write a round, if etcd's is still of that revision."""
         self._later(lambda writer: writer.propose(following, revision))
@@ -127,7 +132,8 @@ class EtcdMeeting:
             self._writer.queue.put(deed)
 
     def _kept(self, revision: int) -> None:
-        """See to it that the watch has heard what the store has."""
+        """The time to kill workers is put off; and the watch has to have heard what the store has."""
+        self._news.ring()
         if self._watch is not None and revision > self._watch.revision:
             self._later(lambda writer: writer.check_watch())
 
@@ -206,12 +212,12 @@ class _News:
     def see(self, entries: tuple[Entry, ...]) -> None:
         with self._lock:
             self._entries = entries
-            self._ring()
+            self._wake()
 
     def lose(self, reason: str) -> None:
         with self._lock:
             self._lost = reason
-            self._ring()
+            self._wake()
 
     def take(self) -> tuple[str, tuple[Entry, ...] | None]:
         with self._lock:
@@ -226,7 +232,12 @@ class _News:
             os.close(self._bell)
             self._reader = self._bell = -1
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Have whoever decides look after things."""
+        with self._lock:
+            self._wake()
+
+    def _wake(self) -> None:
         if self._bell >= 0:
             with suppress(BlockingIOError):  # it is full, so it rings
                 os.write(self._bell, b"!")

@@ -12,6 +12,8 @@ To the guardian:
     ("serve", argv, env, modules, settings, spares)   keep a fork server for the starts to come, which
                                            imports ``modules`` first, or so many spares that have
                                            done so; ``settings``: _worker/reborn.py
+    ("fuse", ns)                           kill all at that time (CLOCK_BOOTTIME; 0 never): unless it is
+                                           put off, the launcher has been stopped or cut off
     ("renew",)                             the gang has ended, another will come
 
 From the guardian:

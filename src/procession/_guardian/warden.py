@@ -10,6 +10,7 @@ from errno import EMFILE
 from procession._guardian.starters import Order, close_all
 from procession._guardian.sweep import describe, kill_group, sweep, wake_and_send
 from procession._guardian.warmth import Warmth
+from procession._os.boottime import boottime_ns
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
 from procession._os.lean import SIGCHLD, wake_on
 from procession._os.proc import children, descendants, living
@@ -67,12 +68,13 @@ class Warden:
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
         self._hushed: dict[int, Left] = {}
+        self._fuse = 0  # CLOCK_BOOTTIME ns at which all is to end, 0 for never
 
     def run(self) -> None:
         """Serve until the launcher closes its end or dies, then leave nothing behind."""
         try:
-            while not (self._channel.closed or self._launcher.gone):
-                self._wait(None if self._launcher.fd is not None else _GLANCE)
+            while not (self._channel.closed or self._launcher.gone or self._burnt()):
+                self._wait(self._patience())
                 self._serve()
         finally:
             sweep(
@@ -82,6 +84,17 @@ class Warden:
                 self._leaf.remove()
             while (ending := peek_any()) is not None:  # nobody will acknowledge them any more
                 reap(ending.pid)
+
+    def _patience(self) -> float | None:
+        """For how many seconds nothing has to be looked at; None for ever."""
+        glance = None if self._launcher.fd is not None else _GLANCE
+        if not self._fuse:
+            return glance
+        left = max(self._fuse - boottime_ns(), 0) / 1e9
+        return left if glance is None else min(left, glance)
+
+    def _burnt(self) -> bool:
+        return 0 < self._fuse <= boottime_ns()
 
     def _private(self) -> list[int]:
         own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
@@ -102,7 +115,7 @@ class Warden:
                 poller.register(fd, select.POLLIN)
         for channel in self._warmth.channels():
             poller.register(channel, select.POLLIN | (select.POLLOUT * channel.clogged))
-        poller.poll(None if seconds is None else seconds * 1000)
+        poller.poll(None if seconds is None else seconds * 1000 + 1)
 
     def _serve(self) -> None:
         self._warmth.hear()
@@ -189,6 +202,9 @@ class Warden:
 
         self._leaf = Leaf(message[1])
 
+    def _light(self, message: Message, _fds: list[int]) -> None:
+        self._fuse = message[1]
+
     def _answer(self, _message: Message, _fds: list[int]) -> None:
         self._channel.send(("pong",))
 
@@ -209,6 +225,7 @@ class Warden:
     def _renew(self, _message: Message, _fds: list[int]) -> None:
         """Be as new for another gang; what was left of the last one has been swept."""
         self._hush = None
+        self._fuse = 0
         self._hushed.clear()
         for pid in self._corpses:
             reap(pid)
@@ -226,6 +243,7 @@ class Warden:
         "sweep": _sweep,
         "ping": _answer,
         "cgroup": _use_cgroup,
+        "fuse": _light,
         "serve": _serve_warm,
         "renew": _renew,
     }

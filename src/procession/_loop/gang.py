@@ -228,6 +228,11 @@ class Gang:
         """Return the workers whose death has not been reported."""
         return [worker for worker in self.workers.values() if worker.exitcode is None]
 
+    def ask_guardian(self, *message: object) -> None:
+        """Send what the guardian does by itself, without an answer."""
+        with self._lock:
+            self._guardian.ask(*message)
+
     # ---- the loop
 
     def _turn(self, deadline: float) -> None:

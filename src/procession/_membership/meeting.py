@@ -29,6 +29,10 @@ class Meeting(Protocol):
     def is_good(self) -> bool:
         """Whether this host's lease cannot have run out."""
 
+    @property
+    def kill_at_ns(self) -> int:
+        """When this host's workers have to be gone (CLOCK_BOOTTIME), unless it is put off; 0 never."""
+
     def propose(self, following: Round, revision: int) -> None:
         """Write a round, if the store's is still of that revision."""
 

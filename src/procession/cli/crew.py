@@ -68,7 +68,7 @@ class HostCrew:
         address = address or master_address(now)
         port = self._plan.master_port or now.seats[0].port
         first = sum(seat.workers for seat in now.seats[:rank])
-        whisper(gang_line(now, rank))
+        (say if now.generation else whisper)(gang_line(now, rank))
         own = self._plan.attempt_environments(now.generation, self._run.run_id, port)
         shared = seat_environments(now, rank, address)
         started_ns = time.time_ns()
@@ -105,6 +105,11 @@ class HostCrew:
         if self._gate.pending and not found:
             raise self._raise_for(self._gate.take_pending()[0])
         return found
+
+    def hold(self, until_ns: int) -> None:
+        """Have them killed at that time (CLOCK_BOOTTIME), whatever becomes of this process."""
+        if self._workers is not None:
+            self._workers.fuse(until_ns)
 
     def free_port(self) -> int:
         """Find a port for the next round."""

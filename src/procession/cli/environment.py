@@ -67,6 +67,17 @@ def rank_environment(gang: Gang, rank: int, environ: Mapping[str, str]) -> dict[
     }
 
 
+OF_ALL_HOSTS = (
+    "RANK",
+    "ROLE_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "ROLE_WORLD_SIZE",
+    "GROUP_WORLD_SIZE",
+    "MASTER_ADDR",
+)
+
+
 def seat_environments(now: Round, rank: int, master_addr: str) -> dict[int, dict[str, str]]:
     """What the environment of each worker of a host says of all hosts.
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._report.words import ranks_text
+from procession.cli.environment import OF_ALL_HOSTS
 from procession.multiprocessing.std import Std, to_map
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def _hosts(nodes: Nodes) -> list[str]:
         f"address of this one: {nodes.address or 'that of the socket that reaches etcd'}",
         f"a host of which nothing is heard for {nodes.lease} s is lost; at most {nodes.join:g} s "
         "are waited for a gang",
-        "RANK, WORLD_SIZE, GROUP_RANK and MASTER_ADDR below are those of this host alone: they "
-        "are known when the hosts have met",
     ]
 
 
@@ -113,6 +112,9 @@ def _environment(plan: Plan) -> list[str]:
     run_id = plan.run_id or "<random>"
     port = plan.master_port or "<free port, another at each attempt>"
     envs = plan.attempt_environments(0, run_id, port)
+    if plan.nodes:
+        later = dict.fromkeys(OF_ALL_HOSTS, "<known when the hosts have met>")
+        envs = {rank: {**env, **later} for rank, env in envs.items()}
     names = list(envs[0])
     width = max(map(len, names))
     lines = [f"{name:<{width}}  {_values([env[name] for env in envs.values()])}" for name in names]

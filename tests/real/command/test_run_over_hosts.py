@@ -14,7 +14,7 @@ import pytest
 
 from procession._etcd.client import Client
 from procession._etcd.settings import read_settings
-from procession.testing.waiting import wait_for_text
+from procession.testing.waiting import wait_for_text, wait_gone
 
 pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
 
@@ -149,6 +149,21 @@ def test_an_agent_is_killed_and_the_rest_goes_on(hosts: Hosts) -> None:
     dies.communicate()
     hosts.workers(1, 1)
     assert not any(Path(f"/proc/{worker['pid']}").exists() for worker in old)
+    hosts.go()
+    assert hosts.end(stays)[0] == 0
+    assert hosts.here.left() == []
+
+
+def test_a_stopped_agents_workers_are_gone_before_the_next_gang(hosts: Hosts) -> None:
+    words = ("--nnodes", "1:2", "--max-restarts", "1")
+    stays, stopped = (hosts.start(rank, *words) for rank in (0, 1))
+    old = hosts.workers(0, 2)
+    stopped.send_signal(signal.SIGSTOP)
+    hosts.workers(1, 1)
+    assert not wait_gone([int(worker["pid"]) for worker in old], 0)
+    stopped.send_signal(signal.SIGCONT)
+    code, text = hosts.end(stopped)
+    assert code == 69, text
     hosts.go()
     assert hosts.end(stays)[0] == 0
     assert hosts.here.left() == []
