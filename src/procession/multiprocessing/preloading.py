@@ -50,20 +50,20 @@ def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | OSError | N
 def warning(state: str, report: Mapping[str, Any]) -> str | None:
     """Return what to warn of where the workers are not forked from the server."""
     if state == "unfit":
-        found = "; ".join(f"{_named(module)} {what}" for module, what in report["unsafe"])
+        found = "; ".join(f"{_import_of(name)} has left {what}" for name, what in report["unsafe"])
         return (
-            f"workers are not forked from the server: it would break {found}. {_WAY_OUT} To have "
+            f"workers are not forked: {found}, which a fork would break. {_WAY_OUT} To have "
             "interpreters wait with the imports done: --spares, or spares=."
         )
     if state == "lost":
         module = report["module"]
-        during = f" while it imported {_named(module)}" if module == _MAIN else ""
+        during = f" in {_import_of(module)}" if module == _MAIN else ""
         return f"the fork server ended{during}: {_how_it_ended(report)}. {_WAY_OUT}"
     return None
 
 
-def _named(module: str) -> str:
-    return "the main module's" if module == _MAIN else f"{module}'s"
+def _import_of(module: str) -> str:
+    return f"the import of {'the main module' if module == _MAIN else repr(module)}"
 
 
 def _how_it_ended(report: Mapping[str, Any]) -> str:
