@@ -104,9 +104,11 @@ def own_end(path: str) -> OwnEnd | None:
     Returns:
         What it says; None where it says nothing of the kind.
     """
-    record = read_error_file(path)
+    record = read_error_file(path) if _is_there(path) else None
     if record is not None and record.uncaught:
         return OwnEnd(record.monotonic_ns or 0, 1)
+    if not _is_there(f"{path}.exit"):
+        return None
     try:
         with regular_file(f"{path}.exit") as file:
             words = file.read(0, 64).decode("ascii", "replace").split()
@@ -114,6 +116,14 @@ def own_end(path: str) -> OwnEnd | None:
         return None
     ns, status = (*map(_whole, words), None, None)[:2]
     return OwnEnd(ns, status) if ns and ns > 0 and status and 0 < status < 256 else None
+
+
+def _is_there(path: str) -> bool:
+    """Ask for a file that hardly ever is, at a tenth of the price of an open that fails.
+
+    All living workers are asked about while they wait for the first signal.
+    """
+    return "\0" not in path and os.access(path, os.F_OK)
 
 
 def interpret(data: dict[str, Any], mtime_ns: int | None = None) -> ErrorRecord:
