@@ -6,6 +6,7 @@ knows no partial line at the end, no blocked console, no truncated file, no seco
 
 import ctypes
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -37,6 +38,8 @@ with tempfile.TemporaryDirectory() as folder:
         stream[1] = rest
 
     while any(worker.poll() is None for worker in workers):
+        if not select.select([inotify], [], [], 0.05)[0]:
+            continue  # the last of them may have ended without another word
         events, position, seen = os.read(inotify, 65536), 0, set()
         while position < len(events):
             watch, _, _, length = struct.unpack_from("iIII", events, position)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-_STINT = 0.002  # seconds of work at a stretch
+_STINT = 0.002  # seconds of work at a stretch, of the thread's own: what it has waited for a core is no work
 _REST = 2.0  # times as long is then left to the writers
 _LONGEST_REST = 0.02  # seconds
 _MANY, _SHORT = 64, 250e-6  # so many reads in as many times so many seconds are load
@@ -41,23 +41,22 @@ class Pace:
         self._reads, self._counted_from = 0, now
         return dense
 
-    def begin_stint(self, now: float) -> None:
-        """There was a pause: work begins now."""
-        self._stint_from = now
+    def begin_stint(self, worked: float) -> None:
+        """There was a pause: work begins now, after so many seconds of it in all."""
+        self._stint_from = worked
         self._sizes.clear()
 
-    def rest(self, unread: Iterable[Grows], now: float) -> float:
+    def rest(self, unread: Iterable[Grows], in_all: float) -> float:
         """How many seconds to rest, in the middle of work: none but in a flood.
 
         Args:
             unread: The files with more to read.
-            now: The time, in seconds.
+            in_all: How many seconds the thread has worked so far.
         """
-        worked = now - self._stint_from
+        worked = in_all - self._stint_from
         if worked < _STINT:
             return 0.0
         sizes = {file: file.size() for file in unread}
         grown = any(size > self._sizes.get(file, size) for file, size in sizes.items())
-        rest = min(_REST * worked, _LONGEST_REST) if grown else 0.0
-        self._stint_from, self._sizes = now + rest, sizes
-        return rest
+        self._stint_from, self._sizes = in_all, sizes
+        return min(_REST * worked, _LONGEST_REST) if grown else 0.0

@@ -130,10 +130,10 @@ class Pump:
     def _timeout(self, now: float) -> float:
         unread = [file for file in self.lookout.news if not file.waits]
         if unread:
-            if rest := self._pace.rest(unread, now):
+            if rest := self._pace.rest(unread, time.thread_time()):
                 self.lookout.relieve(unread, now)
             return rest
-        self._pace.begin_stint(now)
+        self._pace.begin_stint(time.thread_time())
         folded = [view.fold.due() for view in self._views if view.fold]
         due = min(self.lookout.due(), *self._parts.values(), *folded, now + 3600.0)
         return max(0.0, due - now)
