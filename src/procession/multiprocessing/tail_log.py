@@ -75,6 +75,11 @@ class TailLog:
         log_line_filter: True for the lines to show. It gets the line with its ``\n``, without the
             prefix, and runs on the thread that all share: it should be quick.
 
+    What becomes of a file: one that is not there yet is waited for; a directory, a device or one that cannot
+    be read is named in a warning, once, and waited for; a truncated file is shown again from its beginning;
+    a replaced one to its end, and then the other; a deleted one for as long as it grows. `stop` shows what
+    is there at that moment of a file that grows for ever.
+
     On a terminal a line that is drawn again and again (``\\r``) is shown as one, below the others; colours
     end with their line, and what would move the cursor is left out. The files have all of it.
     """
