@@ -141,7 +141,9 @@ def test_things_of_every_context(tmp_path: Path, kind: str, context: str, method
     thing = how.make(multiprocessing.get_context(context))
     if how.locks and context == "fork" and method != "fork":
         if sys.version_info >= (3, 11):  # before, Python does not notice, and the worker fails
-            way_out = rf"cannot be pickled: .*get_context\('{method}'\)"
+            way_out = (
+                rf"argument 0 of \w+, of type \w+, cannot be pickled: .*get_context\('{method}'\)"
+            )
             with pytest.raises(NotPicklableError, match=way_out):
                 launch(tmp_path, method, how.use, {0: (thing,)})
         return
@@ -412,6 +414,18 @@ def test_what_cannot_be_sent_is_named(
     way_out = f'{words} cannot be pickled: TypeError: .*use start_method="fork"'
     with pytest.raises(NotPicklableError, match=way_out):
         launch(tmp_path, method, fn, {0: args})
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_an_open_file_is_no_copy_of_its_text(tmp_path: Path, method: str) -> None:
+    with open(__file__) as file:
+        words = "its variable lock, of type TextIOWrapper, cannot be pickled"
+        with pytest.raises(NotPicklableError, match=words):
+            launch(tmp_path, method, holds_a_lock(file), {0: ()})
+    result = launch(tmp_path, method, open, {0: (__file__,)}).wait(PATIENCE)
+    assert result is not None
+    assert isinstance(result.failures[0].message, dict)
+    assert "of type TextIOWrapper, cannot be pickled" in result.failures[0].message["message"]
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -51,6 +51,16 @@ def find_or_build(module: str, qualname: str, value: bytes) -> Any:
     return found if isinstance(found, _kinds()) else loads(value)
 
 
+def reducers_by_value() -> dict[Any, Any]:
+    """What cloudpickle reduces by, but for what makes of an open file a copy of its text."""
+    from io import TextIOWrapper
+
+    import cloudpickle
+
+    known = cloudpickle.Pickler.dispatch_table
+    return {kind: reduce for kind, reduce in known.items() if kind is not TextIOWrapper}
+
+
 def _by_name(persistent_id: PersistentId | None) -> parcel.MakePickler:
     from _pickle import Pickler
 
@@ -73,7 +83,7 @@ def _by_value(persistent_id: PersistentId | None) -> parcel.MakePickler:
         named: Any = obj
         return find_or_build, (named.__module__, named.__qualname__, cloudpickle.dumps(obj))
 
-    members = _members(_table(cloudpickle.Pickler.dispatch_table), persistent_id)
+    members = _members(_table(reducers_by_value()), persistent_id)
     members["reducer_override"] = reducer_override
     kind: Any = type("ByValue", (cloudpickle.Pickler,), members)
     return lambda file, buffers: kind(file, parcel.PROTOCOL, buffers)

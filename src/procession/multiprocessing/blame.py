@@ -28,7 +28,7 @@ def explain(
         error: The pickler's.
         start_method: How workers are started.
     """
-    said = words(error)
+    said = words(error).rstrip(".")
     culprit = next((_innermost(*suspect) for suspect in _suspects(fn, args)), None)
     hint = (
         f"Make locks, queues and events with multiprocessing.get_context({start_method!r})."
@@ -66,7 +66,9 @@ def _innermost(what: str, value: Any) -> str:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """The parts of a value, each with how it is got at."""
+    """The parts of a value, each with how it is got at; a thing of multiprocessing is one whole."""
+    if type(value).__module__.startswith("multiprocessing."):
+        return
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", part) for key, part in value.items())
     elif isinstance(value, (list, tuple)):

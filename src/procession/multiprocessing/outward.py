@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from procession._worker import parcel
+from procession._worker.homeward import reducers_by_value
 from procession.multiprocessing.likeness import main_defines
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _by_value(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
         """Pickles by name what the worker can import, and by value what it cannot."""
 
         dispatch_table: ClassVar = {  # of the class: a pickler looks it up once, in C
-            **cloudpickle.Pickler.dispatch_table,
+            **reducers_by_value(),
             **ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
             CodeType: reduce_code,
         }
