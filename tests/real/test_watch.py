@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from procession._guardian.sentry import is_stopped
+from procession.errors import GuardianLostError
+from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
 from procession.testing import bearers, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -179,3 +181,31 @@ def test_a_terminal_that_goes_away(nohup: bool, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGTERM)
     assert wait_gone(workers) == []
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + (15 if nohup else 1)
+
+
+def test_a_daemon_that_leads_its_session_is_found_by_the_lock(tmp_path: Path) -> None:
+    """It has neither parent nor environment nor session of the gang, in a process with other children."""
+    told = tmp_path / "pid"
+    os.mkfifo(told)
+    daemon = f"setsid -f env -i sh -c 'echo $$ > {told}; exec sleep 600'; exec sleep 600"
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as mine:
+        context = start_processes(
+            name="d",
+            entrypoint="bash",
+            args={0: ("-c", daemon)},
+            envs={0: {}},
+            logs_specs=DefaultLogsSpecs(str(tmp_path / "logs"), redirects=Std.ALL),
+            start_method="spawn",
+            supervision=Supervision(shutdown_timeout=0),
+        )
+        pid = int(told.read_text())
+        also_mine = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        guardian = context._gang._guardian.pid  # type: ignore[union-attr]
+        os.kill(guardian, signal.SIGKILL)
+        with pytest.raises(GuardianLostError):
+            context.wait()
+        assert wait_gone([pid], AT_ONCE) == []
+        assert (mine.poll(), also_mine.poll()) == (None, None)  # the caller's own are not touched
+        for child in (mine, also_mine):
+            child.kill()
+            child.wait()

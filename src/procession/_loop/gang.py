@@ -18,7 +18,6 @@ from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import Estate, take_over
 from procession._loop.worker import Leftovers, Worker
 from procession._os import proc
-from procession._report.errorfile import own_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -328,7 +327,9 @@ class Gang:
         self._note_the_stuck(stuck)
         ended = {left[0] for left in (*killed, *stuck)}
         hushed = [left for left in hushed if left[0] not in ended]
-        self.leftovers = Leftovers(hushed, self._not_workers(killed), stuck)
+        workers = {worker.pid for worker in self.workers.values()}
+        killed = [left for left in killed if left[0] not in workers]
+        self.leftovers = Leftovers(hushed, killed, stuck)
         self._apply(On.SWEPT)
 
     _heard: dict[str, Callable[[Gang, Message], None]] = {  # noqa: RUF012
@@ -352,10 +353,6 @@ class Gang:
             from procession._os.predicament import predicament
 
             self.predicaments = {left[0]: predicament(left[0]) for left in stuck}
-
-    def _not_workers(self, remains: list[Left]) -> list[Left]:
-        pids = {worker.pid for worker in self.workers.values()}
-        return [left for left in remains if left[0] not in pids]
 
     # ---- carrying effects out
 
@@ -397,7 +394,7 @@ class Gang:
         """Return the living workers that no signal of ours can have reached yet."""
         untouched = [worker for worker in self.living() if not worker.signalled_ns]
         for worker in untouched:
-            worker.doomed = _is_doomed(worker)
+            worker.doomed = worker.is_leaving()
         self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
         return untouched
 
@@ -406,11 +403,3 @@ def _call_witness() -> Witness:
     from procession._loop.witness import Witness  # a gang has started: the import is worth it
 
     return Witness()
-
-
-def _is_doomed(worker: Worker) -> bool:
-    """True if ``worker`` has raised for good or is exiting: our signal decides nothing any more."""
-    if own_end(worker.error_file) is not None:
-        return True
-    stat = proc.stat(worker.pid)
-    return stat is None or stat.exiting

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from procession._os import proc
+from procession._report.errorfile import own_end
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,6 +51,13 @@ class Worker:
         self.signalled_ns = 0
         self.doomed = False
         self.scene = Scene()
+
+    def is_leaving(self) -> bool:
+        """True if it has raised for good or is exiting: a signal of ours decides nothing any more."""
+        if own_end(self.error_file) is not None:
+            return True
+        stat = proc.stat(self.pid)
+        return stat is None or stat.exiting
 
 
 class Leftovers(NamedTuple):

@@ -34,7 +34,16 @@ def build_parser() -> ArgumentParser:
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
-    for add_topic in (_workers, _script, add_output, _stop, _address, _nodes, _positional):
+    for add_topic in (
+        _workers,
+        _script,
+        add_output,
+        _stop,
+        _isolation,
+        _address,
+        _nodes,
+        _positional,
+    ):
         add_topic(parser)
     return parser
 
@@ -153,17 +162,6 @@ def _stop(parser: ArgumentParser) -> None:
     )
     option(
         group,
-        "--isolate",
-        type=str,
-        choices=["none", "pidns", "cgroup"],
-        default="none",
-        metavar="HOW",
-        help="none; pidns: a PID namespace for the workers, which the kernel ends with their "
-        "guardian, needs root or user namespaces; cgroup: one for the workers, which are killed at one "
-        "stroke, needs a writable cgroup2 (procession's own; default: none)",
-    )
-    option(
-        group,
         "--stop-file-on",
         type=str,
         default=None,
@@ -179,6 +177,21 @@ def _stop(parser: ArgumentParser) -> None:
         default=0.1,
         metavar="SECONDS",
         help="accepted for torchrun's sake: procession sees a death at once and polls nothing",
+    )
+
+
+def _isolation(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("isolation")
+    option(
+        group,
+        "--isolate",
+        type=str,
+        choices=["none", "pidns", "cgroup"],
+        default="none",
+        metavar="HOW",
+        help="none; pidns: a PID namespace for the workers, which the kernel ends with their "
+        "guardian, needs root or user namespaces; cgroup: one for the workers, which are killed at one "
+        "stroke, needs a writable cgroup2 (procession's own; default: none)",
     )
 
 
