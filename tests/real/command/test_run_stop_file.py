@@ -113,11 +113,19 @@ def _wait(process: Any, seconds: float) -> None:
         raise TimeoutError from None
 
 
-def test_workers_that_catch_it_get_the_signal_too(here: Any, looping: Any) -> None:
-    process = looping(
-        *("--stop-file-on", "SIGTERM,SIGUSR1"),
-        before="signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'told\\n'))",
+def test_workers_that_catch_it_get_the_signal_too(here: Any) -> None:
+    here.file(
+        "s.py",
+        "import os, signal, time\n"
+        "told = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, _: told.append(number))\n"
+        "print('ready', flush=True)\n"
+        "while not (told and os.path.exists(os.environ['PROCESSION_STOP_FILE'])): time.sleep(0.005)\n"
+        "print('told', flush=True)\n",
     )
+    process = here.start("-n", "2", "--stop-file-on", "SIGTERM,SIGUSR1", "s.py")
+    for _ in range(2):
+        assert process.stdout.readline().endswith("ready\n")
     process.send_signal(signal.SIGTERM)
     ended = here.end(process)
     assert sorted(ended.out.splitlines()) == ["[default0]:told", "[default1]:told"]
