@@ -116,7 +116,8 @@ def test_prompts_and_a_debugger(here: Any, person: Person) -> None:
 
 WAITS = """
 import os, signal, time
-def resized(*_): print("size", *os.get_terminal_size(), flush=True)
+def resized(*_):  # it may come amidst a print, which print does not allow
+    os.write(1, b"size %d %d\\n" % tuple(os.get_terminal_size()))
 signal.signal(signal.SIGWINCH, resized)
 print("ready", flush=True)
 try:
