@@ -56,7 +56,6 @@ def start_processes(
     from procession.multiprocessing.context import require_all_ranks
     from procession.multiprocessing.multiprocess_context import MultiprocessContext
     from procession.multiprocessing.subprocess_context import SubprocessContext
-    from procession.multiprocessing.supervision import SignalException
 
     require_all_ranks(args, len(args), "args")
     require_all_ranks(envs, len(args), "envs")
@@ -88,10 +87,16 @@ def start_processes(
             duplicate_stderr_filters=duplicate_stderr_filters,
             supervision=supervision,
         )
+    _begin(context)
+    return context
+
+
+def _begin(context: PContext) -> None:
+    from procession.multiprocessing.supervision import SignalException
+
     try:
         context.start()
     except SignalException as stop:
         if stop.context is None:  # it came after the start, and before the caller has the context
             context.close()
         raise
-    return context
