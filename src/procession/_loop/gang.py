@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from procession._guardian.client import Guardian
     from procession._guardian.protocol import Message
     from procession._guardian.sweep import Left
-    from procession._loop.witness import Witness
     from procession._os.predicament import Predicament
 
 _MOST_UNBORN = 32  # orders on their way; each holds the worker's fds open in the guardian
@@ -54,6 +53,8 @@ class Gang:
             judge: Hears what came of the guardian's fork server (state and report, as in its
                 protocol); may return what the start is to fail with.
         """
+        from procession._loop.witness import Witness  # not before a gang starts
+
         self.workers: dict[int, Worker] = {}
         self.leftovers = Leftovers()
         self.predicaments: dict[int, Predicament] = {}  # why the stuck do not die, by pid
@@ -67,7 +68,7 @@ class Gang:
         self._estate = Estate(guardian.run_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._pulse = Pulse()
-        self._witness = _call_witness()
+        self._witness = Witness()
         self._refused: Exception | None = None
         self._judge = judge
         self._asked_for: dict[int, str] = {}  # rank -> program, as it was given
@@ -397,9 +398,3 @@ class Gang:
             worker.doomed = worker.is_leaving()
         self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
         return untouched
-
-
-def _call_witness() -> Witness:
-    from procession._loop.witness import Witness  # a gang has started: the import is worth it
-
-    return Witness()

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,8 +50,12 @@ def cgroup(request: pytest.FixtureRequest) -> Iterator[Path]:
     except OSError as error:
         pytest.skip(f"no {controller} cgroup (v1) to be made here: {error}")
     yield place
-    with suppress(OSError):
-        place.rmdir()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            return place.rmdir()
+        except OSError:  # the last of its processes is on its way out
+            time.sleep(0.02)
 
 
 def run_in(here: Any, cgroup: Path, *words: str) -> Any:
