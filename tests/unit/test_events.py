@@ -87,7 +87,9 @@ def test_console_is_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == f"{event}\n"
 
 
-def test_null_serializes_nothing() -> None:
+def test_null_serializes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest listens to every logger that does not propagate.
+    monkeypatch.setattr(logging.getLogger("torchelastic-events-null"), "handlers", [])
     events.record(Event("n", EventSource.AGENT, metadata={"x": object()}))  # type: ignore[dict-item]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +24,8 @@ class Kept(MetricHandler):
 
 
 @pytest.fixture(autouse=True)
-def _fresh_registry() -> Iterator[None]:
-    kept = dict(api._registry.by_group), api._registry.of_others
-    yield
-    api._registry.by_group, api._registry.of_others = kept
+def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_registry", api._Registry())
 
 
 def test_groups_go_to_their_handlers() -> None:

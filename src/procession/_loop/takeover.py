@@ -37,11 +37,17 @@ class Estate:
 
     def find(self, leaders: set[int]) -> dict[int, proc.Stat]:
         """Return what lives of the gang whose workers are ``leaders``."""
-        me = os.getpid()
-        adopted = proc.living(set(proc.children(me)) - self._before)
-        ours = [pid for pid, stat in adopted.items() if self._is_ours(pid, stat, leaders)]
-        roots = {*leaders, *ours, *members(self._run_id).pids} - {me}
+        roots = {*leaders, *self.adopted(leaders), *members(self._run_id).pids} - {os.getpid()}
         return proc.living({*roots, *proc.descendants(roots)})
+
+    def adopted(self, leaders: set[int]) -> list[int]:
+        """Return the children of this process that the gang left, living or dead."""
+        fresh = ((pid, proc.stat(pid)) for pid in proc.children(os.getpid()))
+        return [
+            pid
+            for pid, stat in fresh
+            if stat and pid not in self._before and self._is_ours(pid, stat, leaders)
+        ]
 
     def _is_ours(self, pid: int, stat: proc.Stat, leaders: set[int]) -> bool:
         # A child that leads its session may be one that the caller started so; a member of a
@@ -61,12 +67,14 @@ def take_over(workers: Sequence[Worker], estate: Estate) -> tuple[Remains, Remai
         ``(killed, stuck)``: what was killed beside the workers, and what could not die.
     """
     leaders = {worker.pid for worker in workers}
+    found: set[int] = set()
 
     def settle(pids: Iterable[int]) -> None:
+        found.update(pids)
         wait_for_any(pids)
-        _reap(set(pids) - leaders)
 
     killed, stuck = end_all(lambda: estate.find(leaders), settle, leaders)
+    _reap({*found, *estate.adopted(leaders)} - leaders)
     for worker in workers:
         _note_end(worker)
     return [left for left in killed if left[0] not in leaders], stuck

@@ -87,8 +87,8 @@ GRAMMAR = (
         (
             ["--nnodes", "2", "train.py"],
             2,
-            "--nnodes 2: runs over several hosts come later. "
-            "On this host alone: leave --nnodes out, or give --nnodes 1.\n",
+            "--nnodes 2 --rdzv-backend static: hosts meet at etcd (v3); other places come later. "
+            "Give --rdzv-backend etcd --rdzv-endpoint HOST:2379.\n",
         ),
         (
             ["--signals-to-handle", "SIGTREM", "train.py"],

@@ -242,7 +242,7 @@ def test_a_terminal_that_goes_away(here: Any) -> None:
 def test_a_question_to_the_person_at_the_terminal(here: Any) -> None:
     here.file("s.py", "name = input('who? ')\nprint('hello', name)\n")
     with terminal(here, "-n", "1", "s.py") as (pid, master):
-        assert "[default0]:who? " in read_until(master, "who? ")
+        assert "[default0]:\x1b[0mwho? " in read_until(master, "who? ")
         os.write(master, b"ann\n")
         # The answer's echo ended the line on the screen; in the worker's own output it goes on.
         assert "ann\r\nhello ann\r\n" in read_until(master, "hello ann\r\n")
