@@ -1,10 +1,12 @@
 """The relay: a process between the terminal of one rank and the terminal of the person before it.
 
 ``python -I -S …/_logs/relay.py`` has the launcher's stdin and stdout, its control socket as fd 3, the
-master of the rank's terminal as fd 4 and the rank's log file as fd 5. What the rank writes goes to the
-file and to stdout; what is typed goes to the rank, Ctrl-C and its kin as the bytes that they are, for
-the rank's own terminal to make signals of. The person's terminal is put back when the rank's has no
-writer left, when the launcher says so, and when the launcher dies. Standard library only.
+master of the rank's terminal as fd 4, the rank's log file as fd 5, and as fd 6 a pipe that ends once the
+terminal is the rank's. What the rank writes goes to the file and to stdout; what is typed goes to the
+rank, Ctrl-C and its kin as the bytes that they are, for the rank's own terminal to make signals of. It
+waits for the end of the pipe: before that the terminal has nobody to signal, and a Ctrl-C would be lost.
+The person's terminal is put back when the rank's has no writer left, when the launcher says so, and when
+the launcher dies. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_STDIN, _STDOUT, _CONTROL, _MASTER, _FILE = 0, 1, 3, 4, 5
+_STDIN, _STDOUT, _CONTROL, _MASTER, _FILE, _TAKING = 0, 1, 3, 4, 5, 6
 _PIECE = 16 * 1024
 _MOST_TYPED = 4096  # bytes that wait for a rank that does not read: what its terminal holds too
 _LAST_WORD_MS = 200  # once the launcher is done with the rank
@@ -52,6 +54,7 @@ class Relay:
     def __init__(self) -> None:
         self._typed = b""  # and not yet taken by the rank's terminal
         self._reads_input = True
+        self._taken = False  # the terminal, by the rank
         self._told = False  # nothing more is to be heard of the launcher
         self._resized, waker = os.pipe()
         for fd in (waker, _MASTER):
@@ -67,10 +70,13 @@ class Relay:
 
     def _turn(self) -> bool:
         poll = select.poll()
-        poll.register(_MASTER, select.POLLIN | (select.POLLOUT if self._typed else 0))
+        passes_on = self._taken and self._typed
+        poll.register(_MASTER, select.POLLIN | (select.POLLOUT if passes_on else 0))
         poll.register(self._resized, select.POLLIN)
         if self._reads_input and len(self._typed) < _MOST_TYPED:
             poll.register(_STDIN, select.POLLIN)
+        if not self._taken:
+            poll.register(_TAKING, select.POLLIN)
         if not self._told:
             poll.register(_CONTROL, select.POLLIN)
         ready = dict(poll.poll(_LAST_WORD_MS if self._told else None))
@@ -79,6 +85,8 @@ class Relay:
         if self._resized in ready:
             os.read(self._resized, 4096)
             copy_size(_STDOUT, _MASTER)
+        if _TAKING in ready:
+            self._taken = True  # or nobody is left who could
         if _STDIN in ready:
             self._read_typed()
         if ready.get(_MASTER, 0) & select.POLLOUT:

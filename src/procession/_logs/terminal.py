@@ -23,6 +23,11 @@ _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "relay.py")
 class Terminal:
     """A pseudoterminal, and the relay between it and the launcher's own.
 
+    Attributes:
+        slave: The rank's end of it, -1 once the rank has it.
+        taking: The end of a pipe that the rank closes when the terminal is its controlling one; until
+            all its copies are closed the relay keeps what is typed. -1 as ``slave``.
+
     Args:
         file: The fd of the rank's log file, which gets all that is written to the terminal.
 
@@ -33,26 +38,30 @@ class Terminal:
     def __init__(self, file: int) -> None:
         self._before: list[Any] | None = termios.tcgetattr(0) if os.isatty(0) else None
         self._pid = 0
+        self.taking = -1
         # The relay alone keeps the master: with it the terminal ends.
         with ExitStack() as opened, ExitStack() as on_failure:
             master, self.slave = os.openpty()
             opened.callback(os.close, master)
-            on_failure.callback(self.close_slave)
+            on_failure.callback(self.hand_over)
+            taken, self.taking = os.pipe()
+            opened.callback(os.close, taken)
             _leave_newlines(self.slave)
-            self._control = self._start(master, file)
+            self._control = self._start(master, file, taken)
             on_failure.pop_all()
 
-    def close_slave(self) -> None:
-        """The worker has it."""
-        if self.slave >= 0:
-            os.close(self.slave)
-            self.slave = -1
+    def hand_over(self) -> None:
+        """The worker has its ends, or there is none: close ours."""
+        for fd in (self.slave, self.taking):
+            if fd >= 0:
+                os.close(fd)
+        self.slave = self.taking = -1
 
     def finish(self) -> None:
         """See all shown that the rank has written, and the person's terminal put back."""
         if not self._pid:
             return
-        self.close_slave()
+        self.hand_over()
         with suppress(OSError):  # it has ended with the rank
             self._control.send(b"end")
         poll = select.poll()
@@ -75,12 +84,13 @@ class Terminal:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _start(self, master: int, file: int) -> socket.socket:
+    def _start(self, master: int, file: int, taken: int) -> socket.socket:
         ours, theirs = socket.socketpair()
         with ExitStack() as lifted:
             lifted.callback(theirs.close)
             fds = [
-                fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 6) for fd in (theirs.fileno(), master, file)
+                fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 7)
+                for fd in (theirs.fileno(), master, file, taken)
             ]
             for fd in fds:
                 lifted.callback(os.close, fd)

@@ -63,12 +63,17 @@ class Captures:
             streams = {**streams, rank: (self._terminal.slave, self._terminal.slave)}
         return streams
 
+    @property
+    def taking(self) -> int:
+        """The fd that the rank with the terminal closes when it has taken it (`Terminal`)."""
+        return self._terminal.taking if self._terminal is not None else -1
+
     def started(self, gang: Gang) -> None:
         """The workers have their ends."""
         if self._piping is not None:
             self._piping.started(gang)
         if self._terminal is not None:
-            self._terminal.close_slave()
+            self._terminal.hand_over()
 
     def finish(self) -> None:
         """See all in the files that was written; no worker lives. The second time nothing happens."""

@@ -102,7 +102,8 @@ class SubprocessContext(PContext):
         refuse_unspeakable(argv, env)
         if rank == self._supervision.tty_rank:
             argv = [sys.executable, "-I", "-S", _ON_TERMINAL, *argv]
-            gang.start(rank, argv[:1], argv, env, (streams[0], *streams))
+            fds = (streams[0], *streams, self._captures.taking)
+            gang.start(rank, argv[:1], argv, env, fds)
         else:
             gang.start(rank, programs(self._binary, env), argv, env, (0, *streams))
 
