@@ -41,13 +41,13 @@ bench: .venv-torch/ready
 	.ci/system-packages
 	env -u PYTHONDONTWRITEBYTECODE .venv-torch/bin/python -m benchmarks
 
-# What is drawn by lot is drawn anew each time; the header names the seed, and this draws it again:
-# make stress SEED=1764101234
-stress: SEED ?= $(shell date +%s)
 # What a terminal shows, for docs/terminal.md; needs tmux.
 recording: .venv-demo/ready
 	.venv-demo/bin/python docs/record_terminal.py
 
+# What is drawn by lot is drawn anew each time; the header names the seed, and this draws it again:
+# make stress SEED=1764101234
+stress: SEED ?= $(shell date +%s)
 stress: .venv-test/ready
 	SEED=$(SEED) .venv-test/bin/python -m pytest -n auto -m stress
 
