@@ -15,6 +15,8 @@ import termios
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from procession._logs.relay import copy_size
+
 _OFLAG = 1  # its place in what termios.tcgetattr returns
 _PATIENCE_MS = 5000  # for a relay to show what the rank has written last
 _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "relay.py")
@@ -47,6 +49,7 @@ class Terminal:
             taken, self.taking = os.pipe()
             opened.callback(os.close, taken)
             _leave_newlines(self.slave)
+            copy_size(1, self.slave)  # the rank may look before the relay does
             self._control = self._start(master, file, taken)
             on_failure.pop_all()
 
