@@ -23,6 +23,7 @@ from procession.multiprocessing import (
     Supervision,
     start_processes,
 )
+from procession.testing import stop
 
 
 def launch(
@@ -130,7 +131,7 @@ def test_a_closed_gang_has_not_succeeded(tmp_path: Path) -> None:
 
 def test_a_stopped_worker_heeds_the_signal(tmp_path: Path) -> None:
     context = launch(tmp_path, "sleep", 1000)
-    os.kill(context.pids()[0], signal.SIGSTOP)
+    stop(context.pids()[0])
     began = time.monotonic()
     context.close()
     assert time.monotonic() - began < 5

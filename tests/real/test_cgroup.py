@@ -16,7 +16,7 @@ from procession._os.cgroup import Leaf, leaf_around, leaves, make_leaf, run_of_l
 from procession._os.members import members
 from procession.errors import UsageError
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
-from procession.testing import wait_gone
+from procession.testing import stop, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SOURCE = str(Path(procession.__file__).parents[1])
@@ -100,7 +100,7 @@ def test_reap_removes_the_cgroup_of_a_lost_run(tmp_path: Path) -> None:
         os.close(reader)
         around = leaf_around(int(workers[0]))
         assert around is not None
-        os.kill(int(guardian), signal.SIGSTOP)
+        stop(int(guardian))
         launcher.kill()
         os.kill(int(guardian), signal.SIGKILL)
     ended = subprocess.run(

@@ -19,7 +19,7 @@ import procession
 from procession._os.members import members
 from procession.errors import UsageError
 from procession.multiprocessing import Supervision
-from procession.testing import wait_gone
+from procession.testing import stop, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SOURCE = str(Path(procession.__file__).parents[1])
@@ -90,7 +90,7 @@ def test_launcher_and_guardian_killed_together(entry: str, start: Callable[[str]
     run = start(entry)
     assert {run.guardian, *run.workers} <= set(run.all)
     assert len(run.all) >= 7
-    os.kill(run.guardian, signal.SIGSTOP)  # it must not see the other's end before its own
+    stop(run.guardian)  # it must not see the other's end before its own
     run.launcher.kill()
     os.kill(run.guardian, signal.SIGKILL)
     assert wait_gone(run.all, AT_ONCE) == []

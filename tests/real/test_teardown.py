@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from procession.testing import wait_gone
+from procession.testing import stop, wait_gone
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENTRIES = ["binary", "spawn", "fork", "forkserver"]
@@ -129,7 +129,7 @@ def test_a_stopped_guardian_holds_up_nothing(
     entry: str, tmp_path: object, stack: ExitStack
 ) -> None:
     family = start(entry, str(tmp_path), stack)
-    os.kill(family.guardian, signal.SIGSTOP)
+    stop(family.guardian)
     os.kill(family.launcher.pid, signal.SIGTERM)
     assert wait_gone(family.all, 1 + AT_ONCE) == []  # it is continued after a second of silence
     output, _ = family.launcher.communicate(timeout=10)

@@ -19,7 +19,7 @@ import pytest
 from procession._guardian.sentry import is_stopped
 from procession.errors import GuardianLostError
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
-from procession.testing import bearers, wait_gone
+from procession.testing import bearers, stop, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ENTRIES = ["binary", "spawn", "fork", "forkserver"]
@@ -98,7 +98,7 @@ def test_a_stopped_guardian_hears_of_a_death_all_the_same(
     """Nobody expects a word of it in the steady state, so only its stop can tell that none will come."""
     run = start(entry)
     run.let_wait()
-    os.kill(run.guardian, signal.SIGSTOP)
+    stop(run.guardian)
     os.kill(run.workers[0], signal.SIGKILL)
     assert run.outcome() == "result {0: -9}\n"
     assert wait_gone(run.pids) == []
@@ -129,7 +129,7 @@ def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run
     """Ctrl-Z and debuggers stop a launcher; what it runs goes on, and so does it when it is continued."""
     run = start("binary")
     run.let_wait()
-    os.kill(run.launcher.pid, signal.SIGSTOP)
+    stop(run.launcher.pid)
     assert wait_gone(run.pids, 2.5) == run.pids  # longer than a guardian may be silent
     assert is_stopped(run.launcher.pid)
     os.kill(run.launcher.pid, signal.SIGCONT)

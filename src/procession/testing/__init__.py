@@ -28,6 +28,7 @@ from procession.testing.waiting import (
     RollCall,
     bearers,
     describe,
+    stop,
     wait_for_text,
     wait_gone,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "children",
     "deny",
     "describe",
+    "stop",
     "wait_for_text",
     "wait_gone",
 ]

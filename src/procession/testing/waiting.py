@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         def fileno(self) -> int: ...
 
 
-__all__ = ["Ready", "RollCall", "bearers", "describe", "wait_for_text", "wait_gone"]
+__all__ = ["Ready", "RollCall", "bearers", "describe", "stop", "wait_for_text", "wait_gone"]
 
 _PATIENCE = 30.0  # seconds: generous, since a loaded machine is no reason for a test to fail
 _GLANCE = 0.01  # seconds between looks where the kernel tells of nothing (no pidfd, no inotify)
@@ -113,6 +114,25 @@ def wait_gone(pids: Iterable[int], timeout: float = _PATIENCE) -> list[int]:
     return [pid for pid in pids if not _gone(pid, deadline)]
 
 
+def stop(pid: int, timeout: float = _PATIENCE) -> None:
+    """Send SIGSTOP and wait until all threads of the process have stopped.
+
+    ``kill()`` returns before that (signal(7)): for some microseconds the process goes on, and may see
+    what was done after.
+
+    Args:
+        pid: A process, of whomever.
+        timeout: Seconds.
+
+    Raises:
+        ProcessLookupError: There is no such process.
+        TimeoutError: It has not stopped.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    if not _seen(lambda: _at_rest(pid), time.monotonic() + timeout):
+        raise TimeoutError(f"{describe(pid)} has not stopped after {timeout} s")
+
+
 def wait_for_text(path: str | os.PathLike[str], text: str, timeout: float = _PATIENCE) -> str:
     """Wait until a file that others write to holds ``text``.
 
@@ -168,6 +188,15 @@ def _parsed(line: str) -> Ready:
     if word != "ready":
         raise ValueError(f"not a ready line: {line!r}")
     return Ready(name, int(pid), tuple(map(int, others)))
+
+
+def _at_rest(pid: int) -> bool:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return True  # it has gone
+    lines = (proc.read(f"/proc/{pid}/task/{tid}/stat") for tid in threads)
+    return all(proc.parse_stat(line).state in "TtZX" for line in lines if line)
 
 
 def _gone(pid: int, deadline: float) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from procession.testing import stop
+
 LINES = """
 import os, sys
 for n in range(int(sys.argv[1])):
@@ -154,7 +156,7 @@ def test_a_disk_that_takes_nothing_does_not_hold_up_the_end(here: Any) -> None:
     script = "print('runs', flush=True); open('go').read(); print('late')"
     process = here.start("--capture", "pipe", here.file("s.py", script).name)
     assert process.stdout.readline() == "[default0]:runs\n"
-    os.kill(scribe_of(process.pid), signal.SIGSTOP)  # as a write to a hanging server would
+    stop(scribe_of(process.pid))  # as a write to a hanging server would
     with (here.directory / "go").open("w"):
         pass
     ended = here.end(process)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from procession.testing import wait_gone
+from procession.testing import stop, wait_gone
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 REAP = (sys.executable, "-m", "procession", "reap")
@@ -37,7 +37,7 @@ class Run:
         return [pid for family in self.families for pid in family]
 
     def kill_both(self) -> None:
-        os.kill(self.guardian, signal.SIGSTOP)  # it must not see the other's end before its own
+        stop(self.guardian)  # it must not see the other's end before its own
         self.launcher.kill()
         os.kill(self.guardian, signal.SIGKILL)
         self.launcher.wait()
@@ -188,7 +188,7 @@ def test_one_of_the_two_is_enough_to_go_on(left: str, start: Callable[[str], Run
     dead, lives = run.guardian, run.launcher.pid
     if left == "guardian":
         dead, lives = lives, dead
-    os.kill(lives, signal.SIGSTOP)  # else it would take over, and all would be gone
+    stop(lives)  # else it would take over, and all would be gone
     os.kill(dead, signal.SIGKILL)
     assert run.reap("latest").returncode == 2
     assert living(run.pids) == run.pids

@@ -14,7 +14,7 @@ import pytest
 
 from procession._etcd.client import Client
 from procession._etcd.settings import read_settings
-from procession.testing.waiting import wait_for_text, wait_gone
+from procession.testing import stop, wait_for_text, wait_gone
 
 pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
 
@@ -158,7 +158,7 @@ def test_a_stopped_agents_workers_are_gone_before_the_next_gang(hosts: Hosts) ->
     words = ("--nnodes", "1:2", "--max-restarts", "1")
     stays, stopped = (hosts.start(rank, *words) for rank in (0, 1))
     old = hosts.workers(0, 2)
-    stopped.send_signal(signal.SIGSTOP)
+    stop(stopped.pid)
     hosts.workers(1, 1)
     assert not wait_gone([int(worker["pid"]) for worker in old], 0)
     stopped.send_signal(signal.SIGCONT)
