@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.real.functions import METHODS, PATIENCE, launch, values
 
 from procession.errors import NotPicklableError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
-    PContext,
-    RunProcsResult,
-    Std,
-    Supervision,
     start_processes,
 )
 
@@ -34,35 +31,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 import jobs
 import sharing
 
-METHODS = ["spawn", "fork", "forkserver"]
 CONTEXTS = ["spawn", "fork", "forkserver"]
-PATIENCE = 40  # seconds for what takes milliseconds
-
-
-def launch(tmp: Path, method: str, fn: Any, args: dict[int, Any]) -> PContext:
-    return start_processes(
-        name="w",
-        entrypoint=fn,
-        args=args,
-        envs={rank: {} for rank in args},
-        logs_specs=DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
-        start_method=method,
-        supervision=Supervision(shutdown_timeout=5),
-    )
-
-
-def end(gang: PContext) -> RunProcsResult:
-    try:
-        result = gang.wait(PATIENCE)
-    finally:
-        gang.close()
-    assert result is not None
-    assert not result.is_failed(), result.failures
-    return result
 
 
 def run(tmp: Path, method: str, fn: Any, *args: Any) -> Any:
-    return end(launch(tmp, method, fn, {0: args})).return_values[0]
+    return values(launch(tmp, method, fn, {0: args}))[0]
 
 
 # --- the things of multiprocessing ---
@@ -149,7 +122,7 @@ def test_things_of_every_context(tmp_path: Path, kind: str, context: str, method
         return
     gang = launch(tmp_path, method, how.use, {0: (thing,)})
     how.meanwhile(thing)
-    assert end(gang).return_values == {0: how.gives}
+    assert values(gang) == {0: how.gives}
     assert how.then(thing) == how.shows
 
 
@@ -233,7 +206,7 @@ def test_temporaries_live_until_every_worker_has_unpickled_them(
     )
     gc.collect()
     fifo.write_text("go on")
-    assert end(gang).return_values == {0: True}
+    assert values(gang) == {0: True}
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

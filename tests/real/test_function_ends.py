@@ -15,15 +15,11 @@ from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import pytest
+from tests.real.functions import METHODS, PATIENCE, end, launch
 
 from procession.errors import RemoteError
 from procession.multiprocessing import (
-    DefaultLogsSpecs,
-    PContext,
     RunProcsResult,
-    Std,
-    Supervision,
-    start_processes,
 )
 from procession.multiprocessing.errors import ChildFailedError
 from procession.testing import RollCall, wait_gone
@@ -32,9 +28,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
 import dies_at_import
 import dying
-
-METHODS = ["spawn", "fork", "forkserver"]
-PATIENCE = 40  # seconds for what takes milliseconds
 
 
 class Success(NamedTuple):
@@ -132,28 +125,10 @@ def rows() -> Iterator[Any]:
                     yield pytest.param(place, way, method, expected, id=f"{place}-{way}-{method}")
 
 
-def launch(tmp: Path, method: str, fn: Any, args: dict[int, Any], env: dict[str, str]) -> PContext:
-    return start_processes(
-        name="w",
-        entrypoint=fn,
-        args=args,
-        envs=dict.fromkeys(args, env),
-        logs_specs=DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
-        start_method=method,
-        supervision=Supervision(shutdown_timeout=5),
-    )
-
-
 def run(tmp: Path, place: str, way: str, method: str) -> RunProcsResult:
     args = {"import": (), "unpickle": (dying.Dies(way),)}.get(place, (way,))
     env = {"import": {"DIES_BY": way}}.get(place, {"DIES_AT": place})
-    gang = launch(tmp, method, FUNCTIONS[place], {0: args}, env)
-    try:
-        result = gang.wait(PATIENCE)
-    finally:
-        gang.close()
-    assert result is not None
-    return result
+    return end(launch(tmp, method, FUNCTIONS[place], {0: args}, **env))
 
 
 @pytest.mark.parametrize(("place", "way", "method", "expected"), list(rows()))
@@ -181,7 +156,7 @@ def test_ends(
 def test_a_worker_that_hangs_after_its_function_has_returned(tmp_path: Path, method: str) -> None:
     """It is waited for, as Python and torch wait for exit functions; `close` ends it, and keeps its value."""
     with RollCall() as roll:
-        gang = launch(tmp_path, method, dying.hangs_at_exit, {0: (roll.path,), 1: (None,)}, {})
+        gang = launch(tmp_path, method, dying.hangs_at_exit, {0: (roll.path,), 1: (None,)})
         roll.wait(1)
         assert gang.wait(0.1) is None
         gang.close(timeout=PATIENCE)
@@ -202,7 +177,7 @@ def test_the_root_cause_may_have_ended_with_zero(tmp_path: Path, method: str) ->
     """A rank that leaves while its value is pickled is why its peer fails."""
     with RollCall() as roll:
         args = {0: ("peer", roll.path), 1: ("_exit 0", roll.path)}
-        gang = launch(tmp_path, method, dying.at_result_of_one, args, {"DIES_AT": "result"})
+        gang = launch(tmp_path, method, dying.at_result_of_one, args, DIES_AT="result")
         (ready,) = roll.wait(1)
         wait_gone([ready.pid])
         os.kill(gang.pids()[0], signal.SIGKILL)
@@ -219,10 +194,7 @@ def test_the_root_cause_may_have_ended_with_zero(tmp_path: Path, method: str) ->
 def test_every_rank_that_raised_is_told_with_its_own_exception(tmp_path: Path, method: str) -> None:
     barrier = multiprocessing.get_context(method).Barrier(3)
     args = {rank: (rank, barrier) for rank in range(3)}
-    gang = launch(tmp_path, method, dying.raise_together, args, {})
-    result = gang.wait(PATIENCE)
-    gang.close()
-    assert result is not None
+    result = end(launch(tmp_path, method, dying.raise_together, args))
     assert set(result.failures) == {0, 1, 2}
     assert result.stopped == {}
     for rank, failure in result.failures.items():

@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy
 import pytest
+from tests.real.functions import METHODS, PATIENCE, end, launch
 
 from procession.errors import NotPicklableError
 from procession.multiprocessing import (
-    DefaultLogsSpecs,
-    PContext,
     RunProcsResult,
-    Std,
-    Supervision,
-    start_processes,
 )
 from procession.testing import wait_gone
 
@@ -26,28 +22,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
 import jobs
 
-METHODS = ["spawn", "fork", "forkserver"]
-PATIENCE = 40  # seconds for what takes milliseconds
-
-
-def launch(tmp: Path, method: str, fn: Any, args: dict[int, Any]) -> PContext:
-    return start_processes(
-        name="w",
-        entrypoint=fn,
-        args=args,
-        envs={rank: {} for rank in args},
-        logs_specs=DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
-        start_method=method,
-        supervision=Supervision(shutdown_timeout=5),
-    )
-
 
 def run(tmp: Path, method: str, fn: Any, *args: Any, ranks: int = 1) -> RunProcsResult:
-    gang = launch(tmp, method, fn, dict.fromkeys(range(ranks), args))
-    result = gang.wait(PATIENCE)
-    gang.close()
-    assert result is not None
-    return result
+    return end(launch(tmp, method, fn, dict.fromkeys(range(ranks), args)))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.functions import METHODS, end, launch
 
 from procession.multiprocessing import (
     DefaultLogsSpecs,
-    PContext,
     RunProcsResult,
-    Std,
-    Supervision,
     start_processes,
 )
 
@@ -24,25 +22,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
 import jobs
 
-METHODS = ["spawn", "fork", "forkserver"]
-
-
-def launch(tmp: Path, method: str, fn: Any, args: dict[int, Any]) -> PContext:
-    return start_processes(
-        name="w",
-        entrypoint=fn,
-        args=args,
-        envs={rank: {"LOCAL_RANK": str(rank)} for rank in args},
-        logs_specs=DefaultLogsSpecs(str(tmp), redirects=Std.ALL),
-        start_method=method,
-        supervision=Supervision(shutdown_timeout=5),
-    )
-
 
 def run(tmp: Path, method: str, fn: Any, args: dict[int, Any]) -> RunProcsResult:
-    result = launch(tmp, method, fn, args).wait()
-    assert result is not None
-    return result
+    return end(launch(tmp, method, fn, args))
 
 
 @pytest.mark.parametrize("method", METHODS)

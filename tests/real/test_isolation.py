@@ -10,10 +10,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.real.families import AT_ONCE, ENTRIES, PATIENCE, Run, idle
 
 import procession
 from procession._os.members import members
@@ -21,11 +21,7 @@ from procession.errors import UsageError
 from procession.multiprocessing import Supervision
 from procession.testing import stop, wait_gone
 
-SCRIPTS = Path(__file__).parent / "scripts"
 SOURCE = str(Path(procession.__file__).parents[1])
-ENTRIES = ["binary", "spawn", "fork", "forkserver"]
-AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
-PATIENCE = 30.0
 NOBODY = 65534
 
 
@@ -38,49 +34,14 @@ def isolates() -> bool:
 pytestmark = pytest.mark.skipif(not isolates(), reason="no PID namespaces are to be had here")
 
 
-@dataclass
-class Run:
-    """An isolated gang of two workers, each with a child and a daemon; pids are the host's."""
-
-    launcher: subprocess.Popen[str]
-    guardian: int
-    workers: list[int]
-    all: list[int]
-
-    def outcome(self) -> str:
-        output, _ = self.launcher.communicate("\n", timeout=PATIENCE)
-        return output
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
     with ExitStack() as stack:
 
         def begin(entry: str) -> Run:
-            fifo = str(tmp_path / "fifo")
-            os.mkfifo(fifo)
-            reader = os.open(fifo, os.O_RDWR)
-            stack.callback(os.close, reader)
-            launcher = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, str(SCRIPTS / "idle.py"), entry, fifo, str(tmp_path / "logs")],
-                    env={**os.environ, "ISOLATE": "pidns"},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            stack.callback(launcher.kill)
-            assert launcher.stdout is not None
-            _, guardian, run_id, *workers = launcher.stdout.readline().split()
-            lines = b""
-            while lines.count(b"\n") < 2:
-                lines += os.read(reader, 4096)
-            inner = [int(pid) for line in lines.splitlines() for pid in line.split()]
-            assert max(inner) < 50  # the namespace's own numbers
-            return Run(
-                launcher, int(guardian), [int(pid) for pid in workers], sorted(members(run_id).pids)
-            )
+            run = stack.enter_context(idle(entry, tmp_path, "pidns"))
+            assert max(map(max, run.families)) < 50  # the namespace's own numbers
+            return run
 
         yield begin
 
@@ -88,24 +49,26 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_launcher_and_guardian_killed_together(entry: str, start: Callable[[str], Run]) -> None:
     run = start(entry)
-    assert {run.guardian, *run.workers} <= set(run.all)
-    assert len(run.all) >= 7
+    everybody = members(run.id).pids
+    assert {run.guardian, *run.workers} <= set(everybody)
+    assert len(everybody) >= 7
     stop(run.guardian)  # it must not see the other's end before its own
     run.launcher.kill()
     os.kill(run.guardian, signal.SIGKILL)
-    assert wait_gone(run.all, AT_ONCE) == []
+    assert wait_gone(everybody, AT_ONCE) == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("victim", ["launcher", "guardian", "worker"])
 def test_one_killed_ends_all_as_ever(entry: str, victim: str, start: Callable[[str], Run]) -> None:
     run = start(entry)
+    everybody = members(run.id).pids
     pid = {"launcher": run.launcher.pid, "guardian": run.guardian, "worker": run.workers[1]}[victim]
     os.kill(pid, signal.SIGKILL)
     says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {1: -9}\n"}[victim]
     output, _ = run.launcher.communicate("" if victim == "launcher" else "\n", timeout=PATIENCE)
     assert output == says
-    assert wait_gone(run.all, AT_ONCE) == []
+    assert wait_gone(everybody, AT_ONCE) == []
 
 
 def run_command(*words: str, program: list[str], text: str, tmp_path: Path) -> tuple[int, str, str]:

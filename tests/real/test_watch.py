@@ -11,75 +11,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.real.families import AT_ONCE, ENTRIES, PATIENCE, SCRIPTS, Run, idle
 
 from procession._guardian.sentry import is_stopped
 from procession.errors import GuardianLostError
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
 from procession.testing import bearers, stop, wait_gone
 
-SCRIPTS = Path(__file__).parent / "scripts"
-ENTRIES = ["binary", "spawn", "fork", "forkserver"]
-AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
-PATIENCE = 30.0
-
-
-@dataclass
-class Run:
-    """A launcher that nobody makes wait, its guardian and two workers, each with a family."""
-
-    launcher: subprocess.Popen[str]
-    guardian: int
-    id: str
-    workers: list[int]
-    others: list[int]
-
-    @property
-    def pids(self) -> list[int]:
-        return [self.guardian, *self.workers, *self.others]
-
-    def let_wait(self) -> None:
-        assert self.launcher.stdin is not None
-        self.launcher.stdin.write("\n")
-        self.launcher.stdin.flush()
-
-    def outcome(self) -> str:
-        output, _ = self.launcher.communicate("\n", timeout=PATIENCE)
-        return output
-
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
     with ExitStack() as stack:
-
-        def begin(entry: str) -> Run:
-            fifo = str(tmp_path / "fifo")
-            os.mkfifo(fifo)
-            reader = os.open(fifo, os.O_RDWR)
-            stack.callback(os.close, reader)
-            launcher = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, str(SCRIPTS / "idle.py"), entry, fifo, str(tmp_path / "logs")],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            stack.callback(launcher.kill)
-            assert launcher.stdout is not None
-            _, guardian, run_id, *workers = launcher.stdout.readline().split()
-            lines = b""
-            while lines.count(b"\n") < 2:
-                lines += os.read(reader, 4096)
-            families = [[int(pid) for pid in line.split()] for line in lines.splitlines()]
-            others = [pid for family in families for pid in family[1:]]
-            assert {family[0] for family in families} == set(map(int, workers))
-            return Run(launcher, int(guardian), run_id, [int(pid) for pid in workers], others)
-
-        yield begin
+        yield lambda entry: stack.enter_context(idle(entry, tmp_path))
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
