@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from procession._etcd.messages import decoded, key_range
 from procession._etcd.settings import Endpoint, Settings, read_settings
-from procession._etcd.wire import EtcdError, answer, decoded, prefix_range
+from procession._etcd.wire import EtcdError, answer
 from procession.errors import UsageError
 
 
@@ -92,5 +93,5 @@ def test_an_answer_is_read() -> None:
 
 
 def test_a_prefix_is_a_range() -> None:
-    found = prefix_range("/a/")
+    found = key_range("/a/")
     assert (decoded(found["key"]), decoded(found["range_end"])) == (b"/a/", b"/a0")

@@ -9,6 +9,7 @@ import pytest
 from procession._membership import machine
 from procession._membership.machine import (
     Call,
+    CallOff,
     CallOver,
     CutOff,
     End,
@@ -25,7 +26,15 @@ from procession._membership.machine import (
     Tell,
 )
 from procession._membership.model import Account, Fate, Member, Outcome, Round, Terms, Verdict, View
-from procession._membership.rules import first_failure, is_over, leader, lost, next_round, waiting
+from procession._membership.rules import (
+    calls_off,
+    first_failure,
+    is_over,
+    leader,
+    lost,
+    next_round,
+    waiting,
+)
 
 
 def members(*hosts: str, ranks: tuple[int | None, ...] = ()) -> tuple[Member, ...]:
@@ -171,12 +180,33 @@ def test_whoever_waits_is_taken_in() -> None:
     here = members("a", "b", "c")
     view = View(here, Round(0, here[:2]), 1)
     assert waiting(view) == [here[2]]
-    regrouped = next_round(view, Terms(1, 3), last_call_over=False)
-    assert regrouped is not None
-    assert regrouped.regroup
-    assert next_round(view, Terms(1, 2), last_call_over=False) is None  # full
+    assert calls_off(view, Terms(1, 3))
+    assert not calls_off(view._replace(called_off=True), Terms(1, 3))  # once is enough
+    assert not calls_off(view, Terms(1, 2))  # full
     nearly_done = view._replace(outcomes=(Outcome("id-0", D),))
-    assert next_round(nearly_done, Terms(1, 3), last_call_over=False) is None
+    assert not calls_off(nearly_done, Terms(1, 3))
+
+
+def test_who_does_not_lead_sees_that_the_round_is_called_off() -> None:
+    seats = members("a", "b", "c")
+    mine = View(seats[:1], Round(0, seats), 1, leader="id-2", whole=False)
+    assert not is_over(mine)  # that it knows of no others does not mean that they are lost
+    assert is_over(mine._replace(called_off=True))
+    assert leader(mine) == "id-2"
+
+
+def test_the_leader_calls_the_round_of_a_lost_host_off_once() -> None:
+    view = after(None, None, gone=(1,))
+    state = State("id-0", Terms(1, 2, 1), Phase.RUNNING, 4)
+    state, effects = machine.step(state, Seen(view))
+    assert effects == (Stop(), CallOff(4))
+    state, effects = machine.step(state, Seen(view))
+    assert effects == ()
+    state, effects = machine.step(state, Ended(S))
+    settled = view._replace(outcomes=(Outcome("id-0", S),))
+    state, effects = machine.step(state, Seen(settled))
+    assert effects == (Propose(Round(5, members("h0"), 1), 7),)
+    assert machine.step(state, Seen(settled))[1] == ()  # it is on its way
 
 
 def test_too_few_wait_for_more() -> None:

@@ -12,6 +12,7 @@ from procession._membership.model import (
     Fate,
     Member,
     Outcome,
+    Roll,
     Round,
     Terms,
     Verdict,
@@ -31,18 +32,28 @@ def test_keys_hold_what_an_id_may_hold() -> None:
 
 @pytest.mark.parametrize("verdict", [None, Verdict(3, "why", "text")])
 def test_a_view_is_read(verdict: Verdict | None) -> None:
-    now = Round(4, (A, B), 2, regroup=True, verdict=verdict)
+    now = Round(4, (A, B), 2, verdict=verdict)
     entries = [
         Entry(KEYS.member("b-1"), codec.member_json(B), 7, 7),
         Entry(KEYS.member("a-1"), codec.member_json(A._replace(since=0)), 5, 5),
         Entry(KEYS.round, codec.round_json(now), 8, 9),
         Entry(KEYS.outcome(4, "a-1"), codec.outcome_json(Fate.FAILED, 9, Account(3, "t")), 10, 11),
         Entry(KEYS.outcome(3, "a-1"), codec.outcome_json(Fate.LEFT, 0, Account()), 6, 6),
+        Entry(KEYS.leader, b"a-1", 5, 5),
+        Entry(KEYS.off(3), b"", 6, 6),
     ]
     told = Outcome("a-1", Fate.FAILED, 10, 9, Account(3, "t"))
     reader = Reader(KEYS)
     for _ in range(2):
-        assert reader.view(entries) == View((A, B), now, 9, (told,))
+        assert reader.view(entries) == View((A, B), now, 9, (told,), leader="a-1")
+    off = Entry(KEYS.off(4), b"", 12, 12)
+    partial = reader.view([*entries[1:3], off], whole=False)
+    assert partial == View((A,), now, 9, called_off=True, whole=False)
+
+
+def test_all_of_one_host_is_far_less_than_a_kilobyte() -> None:
+    now = Round(0, tuple(A._replace(host=f"gpu{n}") for n in range(1000)))
+    assert len(codec.round_json(now)) < 100_000
 
 
 @pytest.mark.parametrize("value", [b"{", b"[]", b'{"host": 1}', b'{"generation": 1}'])
@@ -52,12 +63,13 @@ def test_what_makes_no_sense_is_said(name: str, value: bytes) -> None:
         Reader(KEYS).view([Entry(name, value, 1, 1)])
 
 
-def here(*hosts: str, ranks: tuple[int | None, ...] = (None,) * 9) -> View:
-    return View(tuple(Member(h, h, n, node_rank=ranks[n]) for n, h in enumerate(hosts)))
+def here(*hosts: str, ranks: tuple[int | None, ...] = (None,) * 9) -> Roll:
+    members = tuple(Member(h, h, n, node_rank=ranks[n]) for n, h in enumerate(hosts))
+    return Roll(members, len(members))
 
 
 @pytest.mark.parametrize(
-    ("view", "terms", "left", "expected"),
+    ("roll", "terms", "left", "expected"),
     [
         (here(), Terms(2, 2), 5, "2 of 2 hosts (have none), 5 s left"),
         (
@@ -76,9 +88,10 @@ def here(*hosts: str, ranks: tuple[int | None, ...] = (None,) * 9) -> View:
         ),
     ],
 )
-def test_who_is_waited_for(view: View, terms: Terms, left: float, expected: str) -> None:
-    assert roll_call(view, terms, left) == expected
+def test_who_is_waited_for(roll: Roll, terms: Terms, left: float, expected: str) -> None:
+    assert roll_call(roll, terms, left) == expected
 
 
 def test_many_hosts_are_not_all_named() -> None:
-    assert host_names([f"n{n}" for n in range(1, 9)]) == "n1 … n8, 8 in all"
+    assert host_names([f"n{n}" for n in range(1, 9)], 8) == "n1 … n8, 8 in all"
+    assert host_names([f"n{n}" for n in range(1, 17)], 60) == "n1, n2, n3 and 57 more"

@@ -10,6 +10,7 @@ from procession._agent.words import roll_call
 from procession._membership import machine
 from procession._membership.machine import (
     Call,
+    CallOff,
     CallOver,
     CutOff,
     End,
@@ -23,7 +24,7 @@ from procession._membership.machine import (
     Stop,
     Tell,
 )
-from procession._membership.model import Account, Fate
+from procession._membership.model import Account, Fate, Roll
 from procession.errors import ProcessionError, RendezvousClosedError, RendezvousTimeoutError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _BEFORE_FIRST_WORD = 1.0  # seconds: who has not waited so long is told nothing
 _BETWEEN_WORDS = 15.0
+_LAST_WORD = 1.0  # seconds before the time is over
 
 
 class Crew(Protocol):
@@ -114,6 +116,7 @@ class Agent:
         self._call_until = math.inf
         self._waiting_since = time.monotonic()
         self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
+        self._roll = Roll((), 0)
         self._end: End | None = None
 
     def run(self) -> End:
@@ -160,7 +163,11 @@ class Agent:
             if self._state.leaving:
                 self._crew.stop()
             events.append(Left())
-        events += self._meeting.news()
+        for news in self._meeting.news():
+            if isinstance(news, Roll):
+                self._hear(news)
+            else:
+                events.append(news)
         return events + self._due()
 
     def _timeout(self) -> float:
@@ -180,19 +187,22 @@ class Agent:
             self._call_until = math.inf
             events.append(CallOver())
         if now >= self._word_due_at():
-            self._word_due = now + _BETWEEN_WORDS
-            self._say(f"waiting for {self._roll_call(now)}")
+            last = self._join_until() - _LAST_WORD
+            self._word_due = min(now + _BETWEEN_WORDS, last if last > now else math.inf)
+            self._meeting.call_roll()
         if now >= self._join_until():
-            missing = roll_call(self._state.view, self._state.terms, math.inf)
+            missing = roll_call(self._roll, self._state.terms, math.inf)
             self._raised = RendezvousTimeoutError(
                 f"not enough hosts came within {self._patience.join:g} s: waited for {missing}"
             )
             events.append(Left())
         return events
 
-    def _roll_call(self, now: float) -> str:
-        left = min(self._call_until, self._join_until()) - now
-        return roll_call(self._state.view, self._state.terms, left)
+    def _hear(self, roll: Roll) -> None:
+        self._roll = roll
+        if self._state.phase is Phase.JOINING:
+            left = min(self._call_until, self._join_until()) - time.monotonic()
+            self._say(f"waiting for {roll_call(roll, self._state.terms, left)}")
 
     def _step(self, event: Event) -> None:
         before, knew = self._state.phase, self._state.view.members
@@ -226,6 +236,9 @@ class Agent:
     def _propose(self, effect: Propose) -> None:
         self._meeting.propose(effect.round, effect.revision)
 
+    def _call_off(self, effect: CallOff) -> None:
+        self._meeting.call_off(effect.generation)
+
     def _tell(self, effect: Tell) -> None:
         port = 0 if effect.fate is Fate.FAILING else self._crew.free_port()
         self._meeting.tell(effect.generation, effect.fate, port, effect.account)
@@ -244,6 +257,7 @@ class Agent:
         Stop: _stop,
         Kill: _kill,
         Propose: _propose,
+        CallOff: _call_off,
         Tell: _tell,
         Call: _called,
         Leave: _leave,

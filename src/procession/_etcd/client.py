@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procession._etcd.wire import EtcdError, Wire, decoded, encoded, prefix_range
-from procession._membership.codec import Entry
+from procession._etcd import messages
+from procession._etcd.wire import EtcdError, Wire
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procession._etcd.settings import Endpoint, Settings
+    from procession._membership.codec import Entry
 
-_NOT_FOUND = 5
+NOT_FOUND = 5
 _UNAUTHENTICATED = 16
 _DENIED = {3, 7}  # invalid argument (etcd's word for a wrong password), permission denied
 # A member that is cut off or starting, or a cluster without a leader: another may do better.
@@ -25,9 +26,10 @@ _ELSEWHERE = {4, 8, 13, 14}  # deadline, resources, internal, unavailable
 
 
 class Range(NamedTuple):
-    """Keys, and the revision of the store at which they were such."""
+    """Keys, how many there are, and the revision of the store at which that was so."""
 
     keys: tuple[Entry, ...]
+    total: int
     revision: int
 
 
@@ -61,7 +63,7 @@ class Client:
 
     def put(self, name: str, value: bytes, lease: int = 0) -> None:
         """Write a key; it goes when the lease does."""
-        self.call("/v3/kv/put", _put(name, value, lease))
+        self.call("/v3/kv/put", messages.put_body(name, value, lease))
 
     def create(self, name: str, value: bytes, lease: int = 0) -> bool:
         """Write a key that is not there; False if it is."""
@@ -72,30 +74,44 @@ class Client:
 
         An answer that gets lost may hide a write: who is told False looks at the key.
         """
-        condition = {
-            "key": encoded(name),
-            "target": "MOD",
-            "result": "EQUAL",
-            "mod_revision": str(modified),
+        return self.transact(
+            [messages.put(name, value, lease)], condition=messages.is_of(name, modified)
+        )
+
+    def transact(
+        self,
+        then: list[dict[str, Any]],
+        otherwise: list[dict[str, Any]] | None = None,
+        *,
+        condition: dict[str, str] | None = None,
+    ) -> bool:
+        """Do all at once, or, where the condition does not hold, what is to be done otherwise."""
+        body = {
+            "compare": [condition] if condition else [],
+            "success": then,
+            "failure": otherwise or [],
         }
-        then = [{"request_put": _put(name, value, lease)}]
-        found = self.call("/v3/kv/txn", {"compare": [condition], "success": then})
-        return bool(found.get("succeeded", False))
+        return bool(self.call("/v3/kv/txn", body).get("succeeded", False))
 
-    def read(self, prefix: str) -> Range:
-        """Read all keys that begin so."""
-        found = self.call("/v3/kv/range", dict(prefix_range(prefix)))
-        keys = tuple(read_key(kv) for kv in found.get("kvs", ()))
-        return Range(keys, int(found["header"]["revision"]))
+    def read(self, name: str, limit: int = 0) -> Range:
+        """Read a key, or all keys below a prefix that ends in a slash.
 
-    def changed_since(self, prefix: str, revision: int) -> bool:
-        """Whether a key that begins so has been written after that revision."""
+        Args:
+            name: The key or prefix.
+            limit: How many keys at most; 0 for all.
+        """
+        found = self.call("/v3/kv/range", {**messages.key_range(name), "limit": str(limit)})
+        keys = tuple(messages.read_key(kv) for kv in found.get("kvs", ()))
+        return Range(keys, int(found.get("count", 0)), int(found["header"]["revision"]))
+
+    def changed_since(self, name: str, revision: int) -> bool:
+        """Whether a key, or one below a prefix, has been written after that revision."""
         asked = {"min_mod_revision": str(revision + 1), "limit": "1", "keys_only": True}
-        return bool(self.call("/v3/kv/range", {**prefix_range(prefix), **asked}).get("kvs"))
+        return bool(self.call("/v3/kv/range", {**messages.key_range(name), **asked}).get("kvs"))
 
-    def delete(self, prefix: str) -> None:
-        """Remove all keys that begin so."""
-        self.call("/v3/kv/deleterange", dict(prefix_range(prefix)))
+    def delete(self, name: str) -> None:
+        """Remove a key, or all keys below a prefix."""
+        self.call("/v3/kv/deleterange", dict(messages.key_range(name)))
 
     # ---- leases
 
@@ -113,7 +129,7 @@ class Client:
         try:
             self.call("/v3/lease/revoke", {"ID": str(lease)})
         except EtcdError as error:
-            if error.code != _NOT_FOUND:
+            if error.code != NOT_FOUND:
                 raise
 
     # ---- asking
@@ -226,20 +242,6 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         files = ", ".join(filter(None, (settings.cacert, settings.cert, settings.key)))
         raise UsageError(f"etcd's certificates ({files}): {error}") from error
     return context
-
-
-def read_key(kv: dict[str, str]) -> Entry:
-    """A key of an answer. Pure."""
-    return Entry(
-        decoded(kv["key"]).decode(errors="replace"),
-        decoded(kv.get("value", "")),
-        int(kv.get("create_revision", 0)),
-        int(kv.get("mod_revision", 0)),
-    )
-
-
-def _put(name: str, value: bytes, lease: int) -> dict[str, Any]:
-    return {"key": encoded(name), "value": encoded(value), "lease": str(lease)}
 
 
 def _address(wire: Wire) -> str:

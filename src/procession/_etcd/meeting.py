@@ -1,33 +1,29 @@
-"""A host's place in etcd: its member and lease, a view of the run, and what it writes."""
+"""A host's place in etcd: its member and lease, a view of the run, and what it writes.
+
+Every host watches what all have to know, ``now/``, and its own member. One of them has put its id
+under ``now/leader``, bound to its lease, and watches everything; when that key goes with its host, the
+others try to take its place, and one does. So what a host hears does not grow with their number.
+"""
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from procession._etcd.client import Client
-from procession._etcd.lease import Lease, now
+from procession._etcd.lease import Lease
+from procession._etcd.news import News
 from procession._etcd.watch import Watch
-from procession._log import Logger
+from procession._etcd.writer import Writer
 from procession._membership import codec
 from procession._membership.machine import CutOff, Seen
-from procession.errors import ProcessionError, RendezvousStateError
+from procession._membership.rules import OVER
+from procession.errors import RendezvousStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procession._etcd.settings import Settings
-    from procession._membership.codec import Entry, Keys
-    from procession._membership.model import Account, Fate, Member, Round
-
-logger = Logger(__name__)
-
-_PAUSE = 0.1  # seconds between two tries to write
-_PATIENCE = 3.0  # seconds that close() lets writes take
-_REMEMBERED = 24 * 3600  # seconds for which a late host is told that the run is over
+    from procession._membership.model import Account, Fate, Member, Roll, Round, View
 
 
 class EtcdMeeting:
@@ -45,12 +41,14 @@ class EtcdMeeting:
         self._keys = codec.Keys(run_id)
         self._member = member
         self._ttl = ttl
-        self._news = _News()
+        self._news = News()
         self._reader = codec.Reader(self._keys)
         self._writer: Writer | None = None
         self._lease: Lease | None = None
         self._watch: Watch | None = None
         self._clients = [Client(settings), Client(settings)]  # for writing; for the lease alone
+        self._stands = False  # it tries to become the leader
+        self._has_left = False
 
     def join(self) -> None:
         """Put this host's member there, and begin to look.
@@ -62,31 +60,28 @@ class EtcdMeeting:
         writing, leasing = self._clients
         address = self._member.address or leasing.local_address()
         self._member = self._member._replace(address=address)
-        watch = Watch(
-            self._settings, self._keys.run, lambda entries: self._news.see(tuple(entries.values()))
-        )
-        self._watch = watch
-        self._lease = Lease(leasing, self._ttl, self._kept, self._news.lose)
-        self._lease.start()
-        name = self._keys.member(self._member.id)
-        writing.put(name, codec.member_json(self._member), self._lease.id)
-        self._writer = Writer(writing, self._keys, watch)
+        lease = self._lease = Lease(leasing, self._ttl, self._kept, self._news.lose)
+        lease.start()
+        self._writer = Writer(writing, self._keys, self._member, lease.id)
+        names = self._all_keys() if self._writer.enter() else self._own_keys()
+        self._watch = Watch(self._settings, names, self._news.see)
         self._writer.start()
-        watch.start()
+        self._watch.start()
 
     def fileno(self) -> int:
         """Return an fd that is readable while there is news."""
         return self._news.fileno()
 
-    def news(self) -> list[Seen | CutOff]:
+    def news(self) -> list[Seen | CutOff | Roll]:
         """Return what is new; of several views the last."""
-        reason, entries = self._news.take()
+        reason, changed, roll = self._news.take()
         if reason:
             return [CutOff(reason)]
         try:
-            return [] if entries is None else [Seen(self._reader.view(entries))]
+            seen = [Seen(self._view())] if changed else []
         except RendezvousStateError as error:
             return [CutOff(str(error))]
+        return [*seen, roll] if roll is not None else [*seen]
 
     @property
     def is_good(self) -> bool:
@@ -102,14 +97,22 @@ class EtcdMeeting:
         """Write a round, if etcd's is still of that revision."""
         self._later(lambda writer: writer.propose(following, revision))
 
+    def call_off(self, generation: int) -> None:
+        """Have all hosts stop their workers of a round."""
+        self._later(lambda writer: writer.call_off(generation))
+
+    def call_roll(self) -> None:
+        """Ask who is there: ``news`` will have a roll."""
+        self._later(lambda writer: self._news.hear(writer.roll()))
+
     def tell(self, generation: int, fate: Fate, port: int, account: Account) -> None:
-        """Write what became of this host's workers."""
-        name = self._keys.outcome(generation, self._member.id)
+        """Write what became of this host's workers; all but success calls the round off."""
         data = codec.outcome_json(fate, port, account)
-        self._later(lambda writer: writer.client.put(name, data))
+        self._later(lambda writer: writer.tell(generation, data, calls_off=fate in OVER))
 
     def leave(self) -> None:
         """Revoke the lease, and with it take the member away."""
+        self._has_left = True
         lease = self._lease
         if lease is not None:
             self._later(lambda writer: writer.client.revoke(lease.id))
@@ -125,6 +128,27 @@ class EtcdMeeting:
             client.close()
         self._news.close()
 
+    # ---- who leads
+
+    def _own_keys(self) -> tuple[str, ...]:
+        return self._keys.now, self._keys.member(self._member.id)
+
+    def _all_keys(self) -> tuple[str, ...]:
+        return (self._keys.run,)
+
+    def _view(self) -> View:
+        """What is known of the run; where nobody leads, this host stands for it."""
+        if self._watch is None:
+            raise ValueError("before join")
+        names, entries = self._watch.keys()
+        view = self._reader.view(entries, whole=names == self._all_keys())
+        if view.leader == self._member.id:
+            self._watch.follow(self._all_keys())
+        elif not view.leader and not self._stands and not self._has_left:
+            self._later(lambda writer: writer.stand())
+        self._stands = not view.leader
+        return view
+
     # ---- in the other threads
 
     def _later(self, deed: Callable[[Writer], object]) -> None:
@@ -134,110 +158,6 @@ class EtcdMeeting:
     def _kept(self, revision: int) -> None:
         """The time to kill workers is put off; and the watch has to have heard what the store has."""
         self._news.ring()
-        if self._watch is not None and revision > self._watch.revision:
-            self._later(lambda writer: writer.check_watch())
-
-
-class Writer(threading.Thread):
-    """A thread that writes in the order it was asked to, until etcd has taken it.
-
-    Args:
-        client: Its own way to etcd.
-        keys: The run's.
-        watch: Whose hearing is checked.
-    """
-
-    def __init__(self, client: Client, keys: Keys, watch: Watch) -> None:
-        super().__init__(name="procession-etcd-write", daemon=True)
-        self.client = client
-        self.queue: queue.SimpleQueue[Callable[[Writer], object] | None] = queue.SimpleQueue()
-        self._keys = keys
-        self._watch = watch
-        self._until = float("inf")
-
-    def run(self) -> None:
-        """Write until ``close``."""
-        while (deed := self.queue.get()) is not None:
-            while not self._done(deed) and now() < self._until:
-                threading.Event().wait(_PAUSE)
-
-    def _done(self, deed: Callable[[Writer], object]) -> bool:
-        try:
-            deed(self)
-        except ProcessionError as error:
-            logger.debug("writing to etcd: %s", error)
-            return False
-        return True
-
-    def propose(self, following: Round, revision: int) -> None:
-        """Write a round, if etcd's is still of that revision; tidy up behind it."""
-        lease = self.client.grant(_REMEMBERED) if following.verdict else 0
-        data = codec.round_json(following)
-        if not self.client.replace(self._keys.round, data, revision, lease):
-            return
-        old = following.generation - 1
-        where = self._keys.outcomes if following.verdict else self._keys.outcomes_of(old)
-        self.client.delete(where)
-
-    def check_watch(self) -> None:
-        """Have the watch go to another member, if this one has kept something from it."""
-        heard = self._watch.revision
-        if not self.client.changed_since(self._keys.run, heard):
-            return
-        threading.Event().wait(_PAUSE)  # it may be on its way
-        if self._watch.revision == heard:
-            self._watch.rouse()
-
-    def close(self) -> None:
-        """Write what was asked for, for some seconds at most, and end the thread."""
-        self._until = now() + _PATIENCE
-        self.queue.put(None)
-        self.join()
-
-
-class _News:
-    """What other threads have to tell the one that decides: the keys, and whether all is lost."""
-
-    def __init__(self) -> None:
-        self._reader, self._bell = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._bell, False)
-        self._lock = threading.Lock()
-        self._entries: tuple[Entry, ...] | None = None
-        self._lost = ""
-
-    def fileno(self) -> int:
-        return self._reader
-
-    def see(self, entries: tuple[Entry, ...]) -> None:
-        with self._lock:
-            self._entries = entries
-            self._wake()
-
-    def lose(self, reason: str) -> None:
-        with self._lock:
-            self._lost = reason
-            self._wake()
-
-    def take(self) -> tuple[str, tuple[Entry, ...] | None]:
-        with self._lock:
-            with suppress(BlockingIOError):
-                os.read(self._reader, 4096)
-            entries, self._entries = self._entries, None
-            return self._lost, entries
-
-    def close(self) -> None:
-        with self._lock:
-            os.close(self._reader)
-            os.close(self._bell)
-            self._reader = self._bell = -1
-
-    def ring(self) -> None:
-        """Have whoever decides look after things."""
-        with self._lock:
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._bell >= 0:
-            with suppress(BlockingIOError):  # it is full, so it rings
-                os.write(self._bell, b"!")
+        watch = self._watch
+        if watch is not None and revision > watch.heard()[1]:
+            self._later(lambda writer: writer.check(watch))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 from procession.errors import RendezvousConnectionError
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterable
 
     from procession._etcd.settings import Endpoint
 
@@ -79,16 +79,17 @@ class Wire:
         return str(self._connection.sock.getsockname()[0])
 
     def request(
-        self, path: str, body: dict[str, Any], headers: dict[str, str]
+        self, path: str, bodies: Iterable[dict[str, Any]], headers: dict[str, str]
     ) -> http.client.HTTPResponse:
-        """Post a request.
+        """Post a request; a stream takes several bodies in one.
 
         Raises:
             OSError: The member cannot be reached or does not answer in time.
             http.client.HTTPException: What answers does not speak HTTP.
         """
         self.open()
-        self._connection.request("POST", path, json.dumps(body).encode(), headers)
+        data = "".join(map(json.dumps, bodies)).encode()
+        self._connection.request("POST", path, data, headers)
         return self._connection.getresponse()
 
     def call(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class Wire:
             OSError: It cannot be reached or does not answer in time.
             http.client.HTTPException: What answers does not speak HTTP.
         """
-        response = self.request(path, body, headers)
+        response = self.request(path, [body], headers)
         return answer(response.status, response.read(), str(self._endpoint))
 
     def shut(self) -> None:
@@ -135,19 +136,3 @@ def answer(status: int, data: bytes, who: str) -> dict[str, Any]:
     message = detail.get("message") or detail.get("error") or f"HTTP status {status}"
     code = detail.get("code", detail.get("grpc_code", 2))
     raise EtcdError(f"{who}: {message}", int(code or 2))
-
-
-def encoded(key: str | bytes) -> str:
-    """Text or bytes as the gateway takes them."""
-    return b64encode(key.encode() if isinstance(key, str) else key).decode()
-
-
-def decoded(text: str) -> bytes:
-    """Bytes of what the gateway gives."""
-    return b64decode(text)
-
-
-def prefix_range(prefix: str) -> dict[str, str]:
-    """The range of all keys that begin with a prefix: up to its last byte plus one."""
-    raw = prefix.encode()
-    return {"key": encoded(raw), "range_end": encoded(raw[:-1] + bytes([raw[-1] + 1]))}

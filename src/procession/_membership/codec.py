@@ -19,7 +19,10 @@ class Keys:
     def __init__(self, run_id: str) -> None:
         self.run = f"/procession/{quote(run_id, safe='')}/"
         self.members = f"{self.run}members/"
-        self.round = f"{self.run}round"
+        self.now = f"{self.run}now/"  # what every host looks at
+        self.round = f"{self.now}round"
+        self.leader = f"{self.now}leader"
+        self.offs = f"{self.now}off/"
         self.outcomes = f"{self.run}outcomes/"
 
     def member(self, host: str) -> str:
@@ -29,6 +32,10 @@ class Keys:
     def outcomes_of(self, generation: int) -> str:
         """The prefix of what became of hosts in a round."""
         return f"{self.outcomes}{generation}/"
+
+    def off(self, generation: int) -> str:
+        """The key that is there once a round has been called off."""
+        return f"{self.offs}{generation}"
 
     def outcome(self, generation: int, host: str) -> str:
         """The key of what became of a host in a round."""
@@ -62,10 +69,20 @@ def round_json(now: Round) -> bytes:
 
 
 def round_dict(now: Round) -> dict[str, Any]:
-    """A round as JSON has it."""
-    seats = [seat._asdict() for seat in now.seats]
+    """A round as JSON has it; seats are arrays: every host reads all of them."""
+    seats = [list(seat) for seat in now.seats]
     verdict = now.verdict._asdict() if now.verdict else None
     return {**now._asdict(), "seats": seats, "verdict": verdict}
+
+
+def read_member(entry: Entry) -> Member:
+    """A host of its key.
+
+    Raises:
+        ValueError: That is not JSON.
+        TypeError: Something is missing, or too much.
+    """
+    return Member(**{**json.loads(entry.value), "since": entry.created})
 
 
 def outcome_json(fate: Fate, port: int, account: Account) -> bytes:
@@ -80,26 +97,38 @@ class Reader:
         self._keys = keys
         self._read: dict[tuple[str, int], Any] = {}
 
-    def view(self, entries: Iterable[Entry]) -> View:
+    def view(self, entries: Iterable[Entry], *, whole: bool = True) -> View:
         """What the keys say.
+
+        Args:
+            entries: The keys.
+            whole: Whether they are all of the run's.
 
         Raises:
             RendezvousStateError: One of them says nothing that makes sense.
         """
         known, self._read = self._read, {}
-        members, outcomes = [], {}
-        now, revision = None, 0
+        found: dict[type, dict[str, Any]] = {}
+        revision = 0
         for entry in entries:
             record = self._record(entry, known)
-            if isinstance(record, Member):
-                members.append(record)
-            elif isinstance(record, Round):
-                now, revision = record, entry.modified
-            elif isinstance(record, Outcome):
-                outcomes[entry.name] = record
+            found.setdefault(type(record), {})[entry.name] = record
+            revision = entry.modified if entry.name == self._keys.round else revision
+        now = found.get(Round, {}).get(self._keys.round)
+        words = found.get(str, {})
+        return View(
+            tuple(sorted(found.get(Member, {}).values(), key=lambda member: member.since)),
+            now,
+            revision,
+            self._told(found.get(Outcome, {}), now),
+            now is not None and self._keys.off(now.generation) in words,
+            words.get(self._keys.leader, ""),
+            whole,
+        )
+
+    def _told(self, outcomes: dict[str, Outcome], now: Round | None) -> tuple[Outcome, ...]:
         prefix = self._keys.outcomes_of(now.generation) if now else self._keys.outcomes
-        told = tuple(outcomes[name] for name in sorted(outcomes) if name.startswith(prefix))
-        return View(tuple(sorted(members, key=lambda m: m.since)), now, revision, told)
+        return tuple(outcomes[name] for name in sorted(outcomes) if name.startswith(prefix))
 
     def _record(self, entry: Entry, known: dict[tuple[str, int], Any]) -> Any:
         key = entry.name, entry.modified
@@ -108,11 +137,13 @@ class Reader:
         self._read[key] = known[key]
         return known[key]
 
-    def _parsed(self, entry: Entry) -> Member | Round | Outcome | None:
+    def _parsed(self, entry: Entry) -> Member | Round | Outcome | str | None:
+        if entry.name == self._keys.leader or entry.name.startswith(self._keys.offs):
+            return entry.value.decode(errors="replace")
         try:
-            data = json.loads(entry.value)
             if entry.name.startswith(self._keys.members):
-                return Member(**{**data, "since": entry.created})
+                return read_member(entry)
+            data = json.loads(entry.value)
             if entry.name == self._keys.round:
                 return read_round(data)
             if entry.name.startswith(self._keys.outcomes):
@@ -132,7 +163,7 @@ def read_round(data: dict[str, Any]) -> Round:
         KeyError: Something is missing.
         TypeError: Something is of another kind, or too much.
     """
-    seats = tuple(Member(**seat) for seat in data["seats"])
+    seats = tuple(Member(*seat) for seat in data["seats"])
     verdict = Verdict(**data["verdict"]) if data["verdict"] else None
     return Round(**{**data, "seats": seats, "verdict": verdict})
 

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._membership.model import Account, Fate, Round, Terms, Verdict, View
-from procession._membership.rules import is_first_call, is_over, leader, next_round
+from procession._membership.rules import calls_off, is_first_call, is_over, leader, next_round
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,9 @@ class State(NamedTuple):
         last_call_over: Hosts beyond the least number have had their time to come.
         calling: That time runs.
         leaving: Somebody ended this agent.
+        proposed: Revision of the round after which it has proposed another, -1 for none: what is on
+            its way is not written again.
+        called_off: Generation of the last round that it has called off, -1 for none.
     """
 
     me: str
@@ -57,6 +60,8 @@ class State(NamedTuple):
     last_call_over: bool = False
     calling: bool = False
     leaving: bool = False
+    proposed: int = -1
+    called_off: int = -1
 
 
 # What happens.
@@ -111,8 +116,14 @@ class Propose(NamedTuple):
     revision: int
 
 
+class CallOff(NamedTuple):
+    """Have all hosts stop their workers of a round."""
+
+    generation: int
+
+
 class Tell(NamedTuple):
-    """Write what became of this host's workers in a round."""
+    """Write what became of this host's workers in a round; all but success calls it off."""
 
     generation: int
     fate: Fate
@@ -154,7 +165,7 @@ class End(NamedTuple):
     reason: str = ""
 
 
-Effect: TypeAlias = "Propose | Tell | Start | Stop | Kill | Call | Leave | End"
+Effect: TypeAlias = "Propose | CallOff | Tell | Start | Stop | Kill | Call | Leave | End"
 Step: TypeAlias = "tuple[State, tuple[Effect, ...]]"
 
 
@@ -217,12 +228,24 @@ def _take_seat(state: State) -> Step:
 
 
 def _lead(state: State, effects: tuple[Effect, ...]) -> Step:
-    """Write the next round where this host is the leader and it is time."""
-    if leader(state.view) != state.me:
+    """Call the round off or write the next one, where this host is the leader and it is time."""
+    view = state.view
+    if leader(view) != state.me or not view.whole:
         return state._replace(calling=False, last_call_over=False), effects
-    proposal = next_round(state.view, state.terms, last_call_over=state.last_call_over)
+    now = view.round
+    if now is not None and state.called_off < now.generation and calls_off(view, state.terms):
+        state = state._replace(called_off=now.generation)
+        effects = (*effects, CallOff(now.generation))
+    proposal = next_round(view, state.terms, last_call_over=state.last_call_over)
     if proposal is not None:
-        return state, (*effects, Propose(proposal, state.view.revision))
+        if state.proposed == view.revision:
+            return state, effects
+        return state._replace(proposed=view.revision), (*effects, Propose(proposal, view.revision))
+    return _call(state, effects)
+
+
+def _call(state: State, effects: tuple[Effect, ...]) -> Step:
+    """Give hosts beyond the least number their time to come, where that is what is waited for."""
     if not is_first_call(state.view, state.terms):
         return state._replace(calling=False, last_call_over=False), effects
     if state.calling:
@@ -267,7 +290,7 @@ def _left(state: State, _event: Left) -> Step:
 def _give_up_seat(state: State) -> tuple[Effect, ...]:
     """What to tell of a round whose seat this host has not taken."""
     now = state.view.round
-    if now is None or now.rank(state.me) is None or state.view.fate(state.me) is not None:
+    if now is None or now.generation <= state.generation or now.rank(state.me) is None:
         return ()
     return (Tell(now.generation, Fate.LEFT),)
 

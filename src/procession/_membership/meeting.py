@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from procession._membership.machine import CutOff, Seen
-    from procession._membership.model import Account, Fate, Round
+    from procession._membership.model import Account, Fate, Roll, Round
 
 
 class Meeting(Protocol):
@@ -22,7 +22,7 @@ class Meeting(Protocol):
     def fileno(self) -> int:
         """Return an fd that is readable while there is news."""
 
-    def news(self) -> list[Seen | CutOff]:
+    def news(self) -> list[Seen | CutOff | Roll]:
         """Return what is new; of several views the last."""
 
     @property
@@ -36,8 +36,17 @@ class Meeting(Protocol):
     def propose(self, following: Round, revision: int) -> None:
         """Write a round, if the store's is still of that revision."""
 
+    def call_off(self, generation: int) -> None:
+        """Have all hosts stop their workers of a round."""
+
+    def call_roll(self) -> None:
+        """Ask who is there: ``news`` will have a roll."""
+
     def tell(self, generation: int, fate: Fate, port: int, account: Account) -> None:
-        """Write what became of this host's workers; what was told later stands."""
+        """Write what became of this host's workers; what was told later stands.
+
+        All but success calls the round off.
+        """
 
     def leave(self) -> None:
         """Take this host's member away, after all that was written before."""

@@ -5,7 +5,10 @@ of their ranks. All that is shared is in the store, as three kinds of records:
 
 - a ``Member`` a host, which is there as long as the host's lease lives,
 - one ``Round``, the latest, which is only ever written on the condition that it is as it was seen,
-- an ``Outcome`` a host and round: what became of the host's workers in it.
+- an ``Outcome`` a host and round: what became of the host's workers in it,
+- a mark that a round has been called off: its workers have to go.
+
+The host that leads looks at all of it; the others at the round, and whether it has been called off.
 """
 
 from __future__ import annotations
@@ -83,14 +86,12 @@ class Round(NamedTuple):
         generation: From 0 up; in every key, log tree and environment.
         seats: The hosts, as they were when it formed, in the order of their ranks.
         restarts: Failures and lost hosts so far.
-        regroup: Its leader has ended it, to take in a host that waits.
-        verdict: The run is over.
+        verdict: The run is over; it has no seats any more.
     """
 
     generation: int
     seats: tuple[Member, ...]
     restarts: int = 0
-    regroup: bool = False
     verdict: Verdict | None = None
 
     def rank(self, member: str) -> int | None:
@@ -134,12 +135,20 @@ class View(NamedTuple):
         round: The latest round, None before the first.
         revision: Of the round's record, 0 where there is none.
         outcomes: Of that round.
+        called_off: That round has been.
+        leader: Id of the host that the store has elected to write rounds; empty where it elects
+            none, and the host leads that has been there longest.
+        whole: Whether that is all; else a host that does not lead has left out ``outcomes``, and of
+            ``members`` all but itself.
     """
 
     members: tuple[Member, ...] = ()
     round: Round | None = None
     revision: int = 0
     outcomes: tuple[Outcome, ...] = ()
+    called_off: bool = False
+    leader: str = ""
+    whole: bool = True
 
     def fate(self, member: str) -> Fate | None:
         """What became of a host's workers in the current round, None while they run."""
@@ -148,3 +157,23 @@ class View(NamedTuple):
     def is_there(self, member: str) -> bool:
         """Whether a host's lease lives."""
         return any(each.id == member for each in self.members)
+
+    def ids(self) -> set[str]:
+        """Whose lease lives."""
+        return {member.id for member in self.members}
+
+    def fates(self) -> dict[str, Fate]:
+        """What became of hosts' workers in the current round, by host; of others they run."""
+        return {outcome.id: outcome.fate for outcome in self.outcomes}
+
+
+class Roll(NamedTuple):
+    """Who is there, for a person: no decision hangs on it.
+
+    Attributes:
+        members: Some of them, or all.
+        total: How many there are.
+    """
+
+    members: tuple[Member, ...]
+    total: int

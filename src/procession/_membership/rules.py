@@ -1,11 +1,12 @@
 """What follows from the store, for whoever looks at it: the same for all. Pure.
 
-That a round is over can be seen by every host for itself, and never turns false again: an outcome is
-not taken back, a member that is gone does not come back under its id, and ``regroup`` stays. So hosts
-stop their workers without asking anybody. Only the leader writes the next round, and only once every
-host of the old one has said that its workers are gone, or has itself lost its lease (before which its
-agent has killed them, see ``machine.Fenced``). The write is conditional on the round being as it was
-seen, so that two hosts that both take themselves for the leader make one round, not two.
+That a round is over never turns false again: an outcome is not taken back, a member that is gone does
+not come back under its id, and what was called off stays so. Whoever tells of a failure calls the round
+off by the same write, and hosts stop their workers without asking anybody; of a host that is lost the
+leader has to tell the others. Only the leader writes the next round, and only once every host of the
+old one has said that its workers are gone, or has itself lost its lease (before which its agent has
+killed them, see ``machine.CutOff``). The write is conditional on the round being as it was seen, so that
+two hosts that both take themselves for the leader make one round, not two.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from procession._membership.model import Fate, Member, Round, Verdict
 if TYPE_CHECKING:
     from procession._membership.model import Outcome, Terms, View
 
-_OVER = {Fate.FAILING, Fate.FAILED, Fate.STOPPED, Fate.LEFT}
+OVER = frozenset({Fate.FAILING, Fate.FAILED, Fate.STOPPED, Fate.LEFT})  # with it, the round is
 _FINAL = {Fate.FAILED, Fate.STOPPED, Fate.SUCCEEDED, Fate.LEFT}
 
 
 def leader(view: View) -> str | None:
-    """Who writes rounds: the host that has been there longest."""
-    return view.members[0].id if view.members else None
+    """Who writes rounds: whom the store has elected, else the host that has been there longest."""
+    return view.leader or (view.members[0].id if view.members else None)
 
 
 def is_over(view: View) -> bool:
@@ -32,26 +33,42 @@ def is_over(view: View) -> bool:
     now = view.round
     if now is None:
         return False
-    told = any(outcome.fate in _OVER for outcome in view.outcomes)
-    return told or now.regroup or now.verdict is not None or bool(lost(view))
+    if view.called_off or now.verdict is not None:
+        return True
+    return view.whole and (any(o.fate in OVER for o in view.outcomes) or bool(lost(view)))
 
 
 def lost(view: View) -> list[Member]:
-    """The hosts of the round that are gone without their last word."""
+    """The hosts of the round that are gone without their last word, in a whole view."""
+    here, fates = view.ids(), view.fates()
     seats = view.round.seats if view.round else ()
-    return [s for s in seats if not view.is_there(s.id) and view.fate(s.id) not in _FINAL]
+    return [s for s in seats if s.id not in here and fates.get(s.id) not in _FINAL]
 
 
 def waiting(view: View) -> list[Member]:
     """The hosts that are there and have no part in the round."""
-    return [m for m in view.members if view.round is None or view.round.rank(m.id) is None]
+    seated = {seat.id for seat in view.round.seats} if view.round else set()
+    return [member for member in view.members if member.id not in seated]
+
+
+def calls_off(view: View, terms: Terms) -> bool:
+    """Whether the leader has to call the round off: it is over, or a host is to be taken in.
+
+    Args:
+        view: All of the store.
+        terms: What the run was asked to be.
+    """
+    now = view.round
+    if now is None or now.verdict is not None or view.called_off or _has_succeeded(view):
+        return False
+    return is_over(view) or _takes_in(view, now, terms)
 
 
 def next_round(view: View, terms: Terms, *, last_call_over: bool) -> Round | None:
     """What the leader has to write now, None for nothing.
 
     Args:
-        view: The store.
+        view: All of the store.
         terms: What the run was asked to be.
         last_call_over: Hosts beyond the least number have had their time to come.
     """
@@ -61,10 +78,8 @@ def next_round(view: View, terms: Terms, *, last_call_over: bool) -> Round | Non
     if now is None or _is_abandoned(view):
         return _first_round(view, terms, last_call_over=last_call_over)
     if _has_succeeded(view):
-        return now._replace(verdict=Verdict(0, "succeeded"))
-    if not is_over(view):
-        return _regrouped(view, now, terms)
-    if not _is_settled(view):
+        return Round(now.generation, (), now.restarts, Verdict(0, "succeeded"))
+    if not is_over(view) or not _is_settled(view):
         return None
     return _after(view, now, terms)
 
@@ -80,12 +95,12 @@ def _is_abandoned(view: View) -> bool:
     now = view.round
     if now is None or now.verdict is not None or _has_succeeded(view):
         return False
-    return not any(view.is_there(seat.id) for seat in now.seats)
+    return view.ids().isdisjoint(seat.id for seat in now.seats)
 
 
 def _has_succeeded(view: View) -> bool:
-    now = view.round
-    return now is not None and all(view.fate(s.id) is Fate.SUCCEEDED for s in now.seats)
+    now, fates = view.round, view.fates()
+    return now is not None and all(fates.get(s.id) is Fate.SUCCEEDED for s in now.seats)
 
 
 def _first_round(view: View, terms: Terms, *, last_call_over: bool) -> Round | None:
@@ -96,30 +111,26 @@ def _first_round(view: View, terms: Terms, *, last_call_over: bool) -> Round | N
     return Round(generation, _seated(view, ready, terms.most))
 
 
-def _regrouped(view: View, now: Round, terms: Terms) -> Round | None:
-    """Take in a host that waits; but not once workers have ended well, and the rest soon will."""
-    full = len(now.seats) >= terms.most
-    if full or view.outcomes or not _newcomers(view, now):
-        return None
-    return now._replace(regroup=True)
-
-
-def _newcomers(view: View, now: Round) -> list[Member]:
+def _takes_in(view: View, now: Round, terms: Terms) -> bool:
+    """Whether a host waits that has a place; not once workers have ended well: the rest soon will."""
+    if len(now.seats) >= terms.most or view.outcomes:
+        return False
     taken = {seat.node_rank for seat in now.seats} - {None}
-    return [member for member in waiting(view) if member.node_rank not in taken]
+    return any(member.node_rank not in taken for member in waiting(view))
 
 
 def _is_settled(view: View) -> bool:
     """Whether no worker of the round can be alive any more."""
+    here, fates = view.ids(), view.fates()
     seats = view.round.seats if view.round else ()
-    return all(view.fate(s.id) in _FINAL or not view.is_there(s.id) for s in seats)
+    return all(fates.get(s.id) in _FINAL or s.id not in here for s in seats)
 
 
 def _after(view: View, now: Round, terms: Terms) -> Round | None:
     gone, cause = lost(view), first_failure(view)
     restarts = now.restarts + (1 if gone or cause else 0)
     if restarts > terms.max_restarts:
-        return now._replace(verdict=_verdict(now, gone, cause))
+        return Round(now.generation, (), now.restarts, _verdict(now, gone, cause))
     ready = _candidates(view)
     if len(ready) < terms.least:
         return None
@@ -142,10 +153,10 @@ def _verdict(now: Round, gone: list[Member], cause: Outcome | None) -> Verdict:
 
 def _candidates(view: View) -> list[Member]:
     """Who can take part in the next round: of several with one ``--node-rank`` the first to come."""
-    ranks: set[int] = set()
+    fates, ranks = view.fates(), set[int]()
     ready = []
     for member in view.members:
-        if view.fate(member.id) is Fate.LEFT or member.node_rank in ranks:
+        if fates.get(member.id) is Fate.LEFT or member.node_rank in ranks:
             continue
         if member.node_rank is not None:
             ranks.add(member.node_rank)
@@ -155,10 +166,8 @@ def _candidates(view: View) -> list[Member]:
 
 def _seated(view: View, ready: list[Member], most: int) -> tuple[Member, ...]:
     """The seats of the next round: who was in the last one stays, then who came first."""
-    now = view.round
-    stays = [member for member in ready if now is not None and now.rank(member.id) is not None]
-    comes = [member for member in ready if member not in stays]
-    chosen = [*stays, *comes][:most]
+    new = {member.id for member in waiting(view)}
+    chosen = sorted(ready, key=lambda member: member.id in new)[:most]
     ports = {outcome.id: outcome.port for outcome in view.outcomes if outcome.port}
     fresh = [member._replace(port=ports.get(member.id, member.port)) for member in chosen]
     return tuple(sorted(fresh, key=seat_order))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
 from procession._membership.model import Member, Terms
-from procession._membership.rules import is_first_call, is_over, leader, next_round, waiting
+from procession._membership.rules import (
+    calls_off,
+    is_first_call,
+    is_over,
+    leader,
+    next_round,
+    waiting,
+)
 from procession.errors import (
     RendezvousClosedError,
     RendezvousError,
@@ -227,11 +234,12 @@ class DynamicRendezvousHandler(RendezvousHandler):
         view = state.view()
         if leader(view) != me:
             return state
+        if calls_off(view, self._terms):
+            return state._replace(called_off=True)
         following = next_round(view, self._terms, last_call_over=self._call_is_over(state))
         if following is None or following.verdict is not None:
             return state
-        fresh = now is None or following.generation != now.generation
-        return state._replace(round=following, stopped=() if fresh else state.stopped)
+        return state._replace(round=following, stopped=(), called_off=False)
 
     def _call_is_over(self, state: SharedState) -> bool:
         if not is_first_call(state.view(), self._terms):

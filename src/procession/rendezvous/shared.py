@@ -32,6 +32,7 @@ class SharedState(NamedTuple):
         stopped: Hosts of it that have no workers any more.
         arrivals: How many hosts have come so far.
         closed: There will be no further round.
+        called_off: The round is over, by its leader.
     """
 
     members: tuple[Member, ...] = ()
@@ -40,11 +41,12 @@ class SharedState(NamedTuple):
     stopped: tuple[str, ...] = ()
     arrivals: int = 0
     closed: bool = False
+    called_off: bool = False
 
     def view(self) -> View:
         """As the rules of membership see it."""
         told = tuple(Outcome(host, Fate.STOPPED) for host in self.stopped)
-        return View(self.members, self.round, 1, told)
+        return View(self.members, self.round, 1, told, self.called_off)
 
     def with_member(self, host: Member) -> SharedState:
         """With a host that has come, if it is not there."""
@@ -88,6 +90,7 @@ def decode(data: bytes) -> SharedState:
             tuple(found["stopped"]),
             found["arrivals"],
             found["closed"],
+            found["called_off"],
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RendezvousStateError(f"the rendezvous holds what makes no sense: {error}") from error

@@ -16,7 +16,6 @@ from procession._etcd.lease import Lease
 from procession._etcd.settings import read_settings
 from procession._etcd.watch import Watch
 from procession._etcd.wire import EtcdError
-from procession._membership.codec import Entry
 from procession.errors import UsageError
 
 pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(120)]
@@ -24,14 +23,19 @@ pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(12
 Views = "queue.Queue[dict[str, bytes]]"
 
 
-def watching(settings: Any, prefix: str) -> tuple[Watch, queue.Queue[dict[str, bytes]]]:
+def watching(settings: Any, *names: str) -> tuple[Watch, queue.Queue[dict[str, bytes]]]:
+    watch, views = unstarted(settings, *names)
+    watch.start()
+    return watch, views
+
+
+def unstarted(settings: Any, *names: str) -> tuple[Watch, queue.Queue[dict[str, bytes]]]:
     views: queue.Queue[dict[str, bytes]] = queue.Queue()
 
-    def tell(entries: dict[str, Entry]) -> None:
-        views.put({name: entry.value for name, entry in entries.items()})
+    def tell() -> None:
+        views.put({entry.name: entry.value for entry in watch.keys()[1]})
 
-    watch = Watch(settings, prefix, tell)
-    watch.start()
+    watch = Watch(settings, names, tell)
     return watch, views
 
 
@@ -81,6 +85,27 @@ def test_a_watch_tells_of_all_changes(client: Client, make_cluster: Any) -> None
     watch.close()
 
 
+def test_a_watch_follows_some_keys_and_then_others(client: Client) -> None:
+    client.put("/w/a", b"1")
+    client.put("/x", b"1")
+    client.put("/xy", b"not asked for")
+    watch, views = watching(client._settings, "/w/", "/x")
+    seen(views, {"/w/a": b"1", "/x": b"1"})
+    client.put("/x", b"2")
+    seen(views, {"/w/a": b"1", "/x": b"2"})
+    client.delete("/w/a")
+    client.delete("/x")
+    seen(views, {})
+    watch.follow(["/x"])
+    client.put("/w/a", b"2")
+    client.put("/x", b"3")
+    seen(views, {"/x": b"3"})
+    assert watch.keys()[0] == ("/x",)
+    watch.follow(["/w/", "/x", "/xy"])
+    seen(views, {"/w/a": b"2", "/x": b"3", "/xy": b"not asked for"})
+    watch.close()
+
+
 def test_a_watch_goes_on_after_a_restart(make_cluster: Callable[..., Any]) -> None:
     cluster = make_cluster()
     client = Client(cluster.settings())
@@ -107,10 +132,10 @@ def test_the_past_may_be_forgotten(make_cluster: Callable[..., Any]) -> None:
     watch.close()
     client.put("/w/a", b"2")
     client.call("/v3/kv/compaction", {"revision": str(client.revision)})
-    again = Watch(cluster.settings(), "/w/", lambda entries: views.put({"n": b"%d" % len(entries)}))
-    again.revision = 1  # as one that was away for long
+    again, views = unstarted(cluster.settings(), "/w/")
+    again._known = [1]  # as one that was away for long
     again.start()
-    seen(views, {"n": b"1"})
+    seen(views, {"/w/a": b"2"})
     again.close()
     client.close()
 
