@@ -1,14 +1,38 @@
-"""Tests that start programs of the system: skipped where one is missing, unless that is forbidden."""
+"""What holds for all tests: the signals they hear, and programs of the system that some start."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 
 REQUIRED = bool(os.environ.get("PROCESSION_REQUIRE_SYSTEM"))
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+
+def pytest_configure() -> None:
+    """Have what tests start hear every signal, however this run was started.
+
+    What a script runs in the background ignores INT and QUIT, what nohup runs HUP; and all launchers
+    and workers of the tests would go on ignoring what was ignored when they started. This process
+    itself stays deaf to a hangup: a handler is not handed down by exec.
+    """
+    heard = {
+        signal.SIGHUP: _nothing,
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    for signum, handler in heard.items():
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _nothing(*_: object) -> None:
+    """Hear a signal and do nothing."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -276,6 +276,24 @@ def test_a_context_is_started_once(tmp_path: Path) -> None:
     context.close()
 
 
+def test_a_context_whose_start_failed_can_be_closed_and_has_no_result(tmp_path: Path) -> None:
+    """Whatever the start failed of: before a worker was asked for, or by one of them."""
+    for entrypoint, environ, error in (
+        ("true", {"A=B": "C"}, ValueError),
+        ("/no/such/program", {}, FileNotFoundError),
+    ):
+        context = SubprocessContext(
+            "x", entrypoint, {0: ()}, {0: environ}, DefaultLogsSpecs(str(tmp_path))
+        )
+        with context, pytest.raises(error):
+            context.start()
+        for wait in (lambda: context.wait(0), context.wait, context.pids):
+            with pytest.raises(ValueError, match="start of this context has failed"):
+                wait()
+        with pytest.raises(ValueError, match="started before"):
+            context.start()
+
+
 def test_handlers_show_each_process(tmp_path: Path) -> None:
     context = launch(tmp_path, "sh", "-c", "exit 0")
     assert isinstance(context, SubprocessContext)

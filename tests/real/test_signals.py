@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from procession._loop import gate
 from procession.multiprocessing import (
     DefaultLogsSpecs,
     PContext,
@@ -125,3 +131,55 @@ def test_a_second_signal_ends_the_grace_after_a_second(tmp_path: Path) -> None:
     assert 1.2 < time.monotonic() - began < 5
     for timer in timers:
         timer.join()
+
+
+class Ended(Exception):  # noqa: N818 - what an old handler raises
+    pass
+
+
+def at_line(number: int) -> Callable[..., Any]:
+    """A trace function that has a signal come before the ``number``-th line of the gate's code."""
+    lines = count()
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        if frame.f_code.co_filename != gate.__file__:
+            return None
+        if event == "line" and next(lines) == number:
+            signal.raise_signal(signal.SIGUSR1)
+        return trace
+
+    return trace
+
+
+def test_an_old_handler_may_raise_at_every_step_of_the_end() -> None:
+    """Whoever comes again, as ``close()`` does, finds what is left to do, and closes no fd twice."""
+
+    def raises(*_: object) -> None:
+        raise Ended
+
+    def stumble(number: int) -> bool:
+        ours = gate.SignalGate(lambda _: Ended(), lambda _: None)
+        ours.install([signal.SIGUSR1], [])
+        try:
+            sys.settrace(at_line(number))
+            with ours.held():
+                ours.restore()
+        except Ended:
+            return True
+        finally:
+            sys.settrace(None)
+            with suppress(Ended), ours.held():
+                ours.restore()
+        return False
+
+    old = signal.signal(signal.SIGUSR1, raises)
+    fds = sorted(os.listdir("/proc/self/fd"))
+    try:
+        stumbled = 0
+        while stumble(stumbled):
+            stumbled += 1
+            assert signal.getsignal(signal.SIGUSR1) is raises
+            assert sorted(os.listdir("/proc/self/fd")) == fds
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert stumbled > 20

@@ -113,8 +113,7 @@ class Play:
             return
         self._hear("held", int(self.case.held))
         self._hear("family", {Moment.EXEC: 0, Moment.START: 1}.get(moment, 2))
-        self.guardian = self._guardian()
-        assert self.guardian, "no guardian"
+        self.guardian = self._await_guardian()
         if self.case.stubborn:
             self.launcher.terminate()
             self._hear("term", 2)
@@ -138,6 +137,14 @@ class Play:
             assert time.monotonic() < deadline, "nobody was killed"
             wait_gone(workers[:1], 0.002)  # the other may be the first
         assert gone
+
+    def _await_guardian(self) -> int:
+        """It is there by now; one that was forked may yet have to make its session."""
+        deadline = time.monotonic() + PATIENCE
+        while not (guardian := self._guardian()):
+            assert time.monotonic() < deadline, "no guardian"
+            _sleep(0.001)
+        return guardian
 
     def _guardian(self) -> int:
         """The launcher's child that leads a session; 0 while there is none."""

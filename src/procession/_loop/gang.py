@@ -103,12 +103,13 @@ class Gang:
         self._readers.pop(fd, None)
 
     def close(self) -> None:
-        """Let go of the fds, and of those that are watched; the gang has ended or is given up.
+        """Let go of the fds, and of those that are watched; a gang that has not ended is given up.
 
         Another thread may have just been woken by one of them: it finds nothing to read any more.
         """
         self._guardian.on_loss(None)
         with self._lock:
+            self._state = self._state._replace(phase=Phase.ENDED)
             self._readers.clear()
             self._bells.close()
 
@@ -237,10 +238,9 @@ class Gang:
 
     def _turn(self, deadline: float) -> None:
         """Sleep until something happens or ``deadline`` (monotonic seconds), and deal with it."""
-        until = min(deadline, self._state.deadline, self._pulse_due())
-        left = max(0.0, until - time.monotonic())
+        left = min(deadline, self._state.deadline, self._pulse_due()) - time.monotonic()
         # Rounded up: a poll that returns a fraction of a millisecond early would spin to the deadline.
-        timeout = None if left == math.inf else min(math.ceil(left * 1000), _LONGEST_POLL)
+        timeout = None if left == math.inf else min(math.ceil(max(0.0, left) * 1000), _LONGEST_POLL)
         ready = self._sleep(timeout)
         with self._lock:
             if self.phase is Phase.ENDED:

@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager, suppress
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
@@ -57,8 +58,11 @@ class SignalGate:
         self._spare = spare
         self._traps: list[_Trap] = []
         self._depth = 0
+        self._over = False  # the handlers are to be put back
+        self._silent = False
         self._pending: list[int] = []
         self.wake_fd = self._wake_end = -1
+        self._ends: tuple[FileIO, ...] = ()
         self._outer_wake_end: int | None = (
             None  # whom the interpreter woke before us, while we hold
         )
@@ -70,6 +74,7 @@ class SignalGate:
         nothing is installed there.
         """
         self.wake_fd, self._wake_end = os.pipe()
+        self._ends = (FileIO(self.wake_fd, "r"), FileIO(self._wake_end, "w"))
         os.set_blocking(self.wake_fd, False)
         os.set_blocking(self._wake_end, False)
         if not _in_main_thread():
@@ -83,21 +88,21 @@ class SignalGate:
                 self._traps.append(_Trap(self, signum, action))
 
     def restore(self) -> None:
-        """Put the old handlers back and let go of the fds.
+        """Put the old handlers back and let go of the fds: inside ``held``, on the way out of it.
 
-        Only the main thread can set handlers. Called from another, this makes ours pass signals on
-        to the old ones, which the next call from the main thread puts back.
+        Until then signals are held as ever: an old handler may raise, which would leave half-way what
+        puts things in order here. Only the main thread can set handlers. Called from another while
+        the main thread is elsewhere, this makes ours pass signals on to the old ones, which the next
+        call from the main thread puts back.
         """
-        for trap in self._traps:
-            trap.disarm()
-        if _in_main_thread():
-            while self._traps:
-                self._traps.pop().restore()
-            self._stop_listening()
-        if self.wake_fd >= 0:
-            os.close(self.wake_fd)
-            os.close(self._wake_end)
-            self.wake_fd = self._wake_end = -1
+        self._over = True
+        if not self._depth:
+            self._let_go()
+
+    def silence(self) -> None:
+        """Take no notice of terminating signals any more: what this process ends with is decided."""
+        self._silent = True
+        self._pending.clear()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -114,11 +119,25 @@ class SignalGate:
         try:
             yield
         finally:
-            self._depth -= 1
-            if not self._depth:
+            if self._depth == 1:
                 self._stop_listening()
+            self._depth -= 1
+            if self._over and not self._depth:
+                self._let_go()
         if self._pending and not self._depth:
             raise self._raise_for(self.take_pending()[0])
+
+    def _let_go(self) -> None:
+        # Any handler of the caller's may raise in here: whoever comes again finds what is left to do,
+        # and a file object closes once, where a number may be another file's the second time.
+        self.wake_fd = self._wake_end = -1
+        for end in self._ends:
+            end.close()
+        for trap in self._traps:
+            trap.disarm()
+        while self._traps and _in_main_thread():
+            self._traps[-1].restore()
+            self._traps.pop()
 
     def _listen(self) -> None:
         if self._outer_wake_end is None and self._wake_end >= 0:
@@ -154,7 +173,7 @@ class SignalGate:
         return pending
 
     def _end(self, signum: int) -> None:
-        if self._spare(signum):
+        if self._silent or self._spare(signum):
             return
         if not self._depth:
             raise self._raise_for(signum)

@@ -48,7 +48,8 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
     stop_file = RunStopFile(plan.asking, plan.signals)
     gate = SignalGate(signal_exception, stop_file.hear, stop_file.hear)
     with ExitStack() as stack:
-        stack.callback(gate.restore)
+        # The command's own process hears no signal from here to its end, which has been decided.
+        stack.callback(gate.silence if guardian else gate.restore)
         gate.install(_numbers(plan.signals), _numbers((*plan.forwarded, *plan.asking)))
         mark = guardian.run_id if guardian else random_id()
         directory = stop_file.directory = RunDirectory(plan.logs.directory, mark, plan.about())
@@ -94,12 +95,22 @@ class Run:
         """Make attempts until one succeeds or none is left; keep the record, whatever happens."""
         try:
             self.make_attempts()
+            self._decided()
         except BaseException as error:
+            try:
+                self._decided()
+            except SignalException:  # it came just now, too late to be the reason
+                self._decided()
             with self.gate.held():
                 self._close(error)
             raise
         with self.gate.held():
             self._close(None)
+
+    def _decided(self) -> None:
+        """What the report says is what the command ends with: from now on a signal changes nothing."""
+        if self._exclusive:
+            self.gate.silence()
 
     def make_attempts(self) -> None:
         """Start the gang, and again after a failure as long as it may be.

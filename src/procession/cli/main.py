@@ -71,9 +71,19 @@ def leave(status: int) -> NoReturn:
     plug-in has left is waited for in the ordinary way.
     """
     if any(not thread.daemon for thread in threading.enumerate()[1:]):
+        _hear_signals()
         sys.exit(status)
     atexit._run_exitfuncs()
     os._exit(status)
+
+
+def _hear_signals() -> None:
+    """Let whoever waits for such a thread end that: a run that has ended hears nothing any more."""
+    import signal
+
+    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if callable(signal.getsignal(signum)):
+            signal.signal(signum, signal.SIG_DFL)
 
 
 def _launcher(module: str) -> Callable[[Sequence[str]], int]:

@@ -89,6 +89,7 @@ class PContext(abc.ABC):
         self._run_id = self._supervision.run_id or os.urandom(8).hex()
         self._inherited_env: dict[str, str] = {}  # the caller's, as it is at `start()`
         self._gang: Gang | None = None
+        self._start_failed = False
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(signal_exception, weakly(self._forward), weakly(self._ask))
         self._held_things = ExitStack()
@@ -231,6 +232,7 @@ class PContext(abc.ABC):
             # Ends before the views, which show what it has written.
             self._held_things.callback(self._captures.finish)
         except BaseException:
+            self._start_failed = True
             self._release()
             raise
 
@@ -330,7 +332,6 @@ class PContext(abc.ABC):
         # are put back. Whoever comes second finds it done.
         with self._ending:
             self._held_things.close()
-            self._gate.restore()  # again: another thread may have been the first here, and cannot
             for file in (self.filtered_stdout, self.filtered_stderr):
                 if file is not None:
                     file.close()
@@ -338,6 +339,8 @@ class PContext(abc.ABC):
     def _running_gang(self) -> Gang:
         if self._gang is None:
             raise ValueError("this context has not been started; call start() first")
+        if self._start_failed:
+            raise ValueError("the start of this context has failed: nothing of it runs or has run")
         return self._gang
 
     def _interrupted(self) -> bool:
