@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+
+from procession.testing import wait_for_text
 
 WAIT = """\
 import os, signal, sys
@@ -166,6 +168,36 @@ def test_no_restart_after_a_signal(here: Any, ready: Any) -> None:
     ended = here.end(process)
     assert ended.code == 143
     assert "starts" not in ended.err
+
+
+def test_what_the_report_says_is_what_it_ends_with(here: Any) -> None:
+    """A signal that comes while the person is being told of the end changes nothing any more."""
+    here.file("s.py", "raise SystemExit(3)")
+    with full_pipe() as (reading, writing):
+        process = here.start("-r", "3", "s.py", stderr=writing)
+        os.close(writing)
+        here.wait_for_run()
+        wait_for_text(here.directory / "procession-runs" / "latest" / "report.json", '"ended"')
+        process.send_signal(signal.SIGTERM)
+        while os.read(reading, 65536):  # now it can tell
+            pass
+    ended = here.end(process)
+    assert (ended.code, ended.report["exit_code"], ended.report["origin"]) == (3, 3, "worker")
+
+
+@contextmanager
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that takes no byte until it is read; the writing end is closed by who uses it."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        with suppress(BlockingIOError):
+            while os.write(writing, b"x" * select.PIPE_BUF):
+                pass
+        os.set_blocking(writing, True)
+        yield reading, writing
+    finally:
+        os.close(reading)
 
 
 RESTARTS = ("--max-restarts", "999", "--stop-file-on", "")
