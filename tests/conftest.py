@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def pytest_configure() -> None:
     and workers of the tests would go on ignoring what was ignored when they started. This process
     itself stays deaf to a hangup: a handler is not handed down by exec.
     """
-    heard = {
+    heard: dict[signal.Signals, Any] = {
         signal.SIGHUP: _nothing,
         signal.SIGINT: signal.default_int_handler,
         signal.SIGQUIT: signal.SIG_DFL,

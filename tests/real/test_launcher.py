@@ -73,12 +73,18 @@ def test_a_failure_is_the_workers_own(config: LaunchConfig) -> None:
     assert set(caught.value.failures) == {1}
 
 
-def test_a_signal_ends_it(config: LaunchConfig) -> None:
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+def test_a_signal_ends_it(config: LaunchConfig, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "up")
+
+    def send() -> None:
+        (tmp_path / "up").read_text()  # a worker runs: the handlers are there
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
     with pytest.raises(SignalException) as caught:
-        elastic_launch(config, "sleep")("60")
-    timer.join()
+        elastic_launch(config, "sh")("-c", 'echo > "$0"; exec sleep 600', str(tmp_path / "up"))
+    sender.join()
     assert caught.value.sigval is signal.SIGTERM
 
 
@@ -127,7 +133,8 @@ def kept() -> Iterator[dict[str, int]]:
 
 def test_an_agent_starts_anew_for_who_waits(tmp_path: Path, kept: dict[str, int]) -> None:
     handler = Crowded()
-    script = 'test "$TORCHELASTIC_RESTART_COUNT" = 0; sleep 0.5'
+    first = f"mkdir {tmp_path / 'begun'} 2>&- && exec sleep 600"  # it would never end by itself
+    script = f'{first}; test "$TORCHELASTIC_RESTART_COUNT" = 0'
     spec = WorkerSpec("r", 1, handler, entrypoint="sh", args=("-c", script), max_restarts=0)
     agent = LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=str(tmp_path)))
     began = time.monotonic()

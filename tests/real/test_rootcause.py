@@ -58,7 +58,7 @@ def test_a_killed_function_and_its_victim(entry: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("how", ["raises", "leaves"])
 def test_a_cause_that_is_slow_to_end(entry: str, how: str, tmp_path: Path) -> None:
-    """It raises, or leaves with a status; its exit functions take a second; the victim dies first."""
+    """It raises, or leaves with a status; its exit functions take their time; the victim dies first."""
     result = run(entry, tmp_path, how)
     failures = result.failures
     assert list(failures) == [1, 0]

@@ -25,6 +25,7 @@ from procession.multiprocessing import (
     Supervision,
     start_processes,
 )
+from procession.testing import wait_for_text
 
 QUICK = Supervision(shutdown_timeout=5)
 
@@ -65,9 +66,13 @@ def test_it_is_raised_in_the_callers_code(tmp_path: Path, name: str) -> None:
 def test_it_is_raised_out_of_wait(tmp_path: Path) -> None:
     context = launch(tmp_path, "true")
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    with pytest.raises(SignalException) as caught:
+
+    def wait() -> None:
+        timer.start()
         context.wait()
+
+    with pytest.raises(SignalException) as caught:
+        wait()
     assert caught.value.sigval is signal.SIGTERM
     assert all(Path(f"/proc/{pid}").exists() for pid in context.pids().values())
     context.close(caught.value.sigval)
@@ -120,21 +125,31 @@ def test_a_forwarded_signal_spares_those_who_do_not(
 
 
 def test_a_second_signal_ends_the_grace_after_a_second(tmp_path: Path) -> None:
-    context = launch(tmp_path, "trap '' TERM")
-    timers = [
-        threading.Timer(after, os.kill, (os.getpid(), signal.SIGTERM)) for after in (0.3, 1.3)
-    ]
-    for timer in timers:
-        timer.start()
-    began = time.monotonic()
-    context.close(timeout=60)
-    assert 1.2 < time.monotonic() - began < 5
-    for timer in timers:
-        timer.join()
+    sent: list[float] = []
+
+    def send_two() -> None:
+        wait_for_text(context.stdouts[0], "told")  # by then the stop has begun
+        for pause in (0, 1.1):
+            threading.Event().wait(pause)
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    old = signal.signal(signal.SIGTERM, lambda *_: None)  # should one come too late
+    try:
+        context = launch(tmp_path, "trap 'echo told' TERM")
+        sender = threading.Thread(target=send_two)
+        sender.start()
+        context.close(timeout=50)
+        ended = time.monotonic()
+        sender.join()
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    assert ended > sent[1]
+    assert ended - sent[0] < 40
 
 
-class Ended(Exception):  # noqa: N818 - what an old handler raises
-    pass
+class Ended(Exception):
+    """What an old handler raises."""
 
 
 def at_line(number: int) -> Callable[..., Any]:

@@ -40,7 +40,7 @@ class Screen(io.StringIO):
             self.changed.notify_all()
     def wait_for(self, text):
         with self.changed:
-            assert self.changed.wait_for(lambda: self.getvalue() == text, 10), self.getvalue()
+            assert self.changed.wait_for(lambda: self.getvalue() == text, 30), self.getvalue()
 """
 
 
@@ -103,7 +103,7 @@ def child():
 for n in range(40):
     entered.clear()
     append(b"line\\n")
-    assert entered.wait(10)
+    assert entered.wait(30)
     in_child(child)
 log.stop()
 """

@@ -17,6 +17,7 @@ from procession.testing import stop, wait_gone
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENTRIES = ["binary", "spawn", "fork", "forkserver"]
 AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
+PATIENCE = 30.0
 
 
 @dataclass
@@ -86,7 +87,7 @@ def test_a_sigkill_leaves_nothing(
     }[victim]
     os.kill(pid, signal.SIGKILL)
     assert wait_gone(family.all, AT_ONCE) == []
-    output, _ = family.launcher.communicate(timeout=10)
+    output, _ = family.launcher.communicate(timeout=PATIENCE)
     says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {R: -9}\n"}[victim]
     assert output in (says, says.replace("R", "0"), says.replace("R", "1"))
 
@@ -99,7 +100,7 @@ def test_a_signal_to_the_launcher_ends_all(
     family = start(entry, str(tmp_path), stack)
     os.kill(family.launcher.pid, signum)
     assert wait_gone(family.all, AT_ONCE) == []
-    output, _ = family.launcher.communicate(timeout=10)
+    output, _ = family.launcher.communicate(timeout=PATIENCE)
     assert output == f"signal {signum.name}\n"
 
 
@@ -112,7 +113,7 @@ def test_the_guardian_is_deaf(
     os.kill(family.guardian, signum)
     os.kill(family.workers[0], signal.SIGKILL)
     assert wait_gone(family.all, AT_ONCE) == []
-    output, _ = family.launcher.communicate(timeout=10)
+    output, _ = family.launcher.communicate(timeout=PATIENCE)
     assert output in ("result {0: -9}\n", "result {1: -9}\n")
 
 
@@ -121,7 +122,7 @@ def test_grace_ends_when_everybody_has_gone(tmp_path: object, stack: ExitStack) 
     family = start("binary", str(tmp_path), stack, grace=60)
     os.kill(family.workers[0], signal.SIGKILL)
     assert wait_gone(family.all, AT_ONCE) == []
-    assert family.launcher.wait(10) == 0
+    assert family.launcher.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -132,7 +133,7 @@ def test_a_stopped_guardian_holds_up_nothing(
     stop(family.guardian)
     os.kill(family.launcher.pid, signal.SIGTERM)
     assert wait_gone(family.all, 1 + AT_ONCE) == []  # it is continued after a second of silence
-    output, _ = family.launcher.communicate(timeout=10)
+    output, _ = family.launcher.communicate(timeout=PATIENCE)
     assert output == "signal SIGTERM\n"
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +25,7 @@ from procession.testing import (
     children,
     deny,
     describe,
+    stop,
     wait_for_text,
     wait_gone,
 )
@@ -58,7 +59,17 @@ def begin() -> Iterator[Begin]:
 
 def kill(pid: int) -> None:
     if pid in proc.living([pid]):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended since
+            os.kill(pid, signal.SIGKILL)
+
+
+def fds(pid: int) -> set[str]:
+    """What a process has open; a number may be closed while it is looked at."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return found
 
 
 def stat(pid: int) -> proc.Stat:
@@ -105,8 +116,8 @@ def test_one_that_daemonizes(begin: Begin) -> None:
     assert stat(daemon).session == daemon
     assert daemon not in proc.descendants([process.pid])
     assert Path(f"/proc/{daemon}/environ").read_bytes() == b""
-    fds = {os.readlink(f"/proc/{daemon}/fd/{fd}") for fd in os.listdir(f"/proc/{daemon}/fd")}
-    assert fds == {os.devnull}
+    while fds(daemon) != {os.devnull}:  # its loader has files open for a moment
+        assert daemon in proc.living([daemon])
 
 
 def test_one_that_stops_itself(begin: Begin) -> None:
@@ -208,6 +219,77 @@ def test_a_text_is_waited_for(tmp_path: Path) -> None:
             assert wait_for_text(path, "found it") == "found it\n"
     with pytest.raises(TimeoutError, match="holds no 'more' after 0"):
         wait_for_text(path, "more", 0.01)
+
+
+MANY_THREADS = """
+import os, sys, threading
+def count():
+    number = 0
+    while True:
+        os.pwrite(fd, b"%012d" % (number := number + 1), at)
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+for at in range(0, 8 * 12, 12):
+    threading.Thread(target=count, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stopped_process_has_stopped(tmp_path: Path) -> None:
+    """Not one of its threads does anything after the call, however many were running."""
+    counts = tmp_path / "counts"
+    argv = [sys.executable, "-c", MANY_THREADS, str(counts)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        for _ in range(50):
+            stop(process.pid)
+            states = [stat(int(tid)).state for tid in os.listdir(f"/proc/{process.pid}/task")]
+            assert states == ["T"] * len(states)
+            before = counts.read_bytes()
+            assert counts.read_bytes() == before
+            process.send_signal(signal.SIGCONT)
+        process.kill()
+
+
+def test_one_that_has_ended_has_stopped_and_one_that_never_was_is_said() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    stop(process.pid)
+    process.wait()
+    with pytest.raises(ProcessLookupError):
+        stop(process.pid)
+
+
+VFORKS = """
+import os, sys
+into_fifo = (os.POSIX_SPAWN_OPEN, 1, sys.argv[1], os.O_WRONLY, 0)
+print("ready", flush=True)
+os.posix_spawn("/bin/true", ["true"], {}, file_actions=[into_fifo])
+"""
+
+
+def test_one_that_does_not_stop_is_said(tmp_path: Path) -> None:
+    """Who waits in vfork(2) for a child that has not come to its exec is not stopped meanwhile."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    argv = [sys.executable, "-c", VFORKS, fifo]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            while stat(process.pid).state != "D":
+                assert process.poll() is None
+            (child,) = proc.children(process.pid)
+            with pytest.raises(
+                TimeoutError, match=f"{process.pid} D (.|\n)*not stopped after 0.1 s"
+            ):
+                stop(process.pid, timeout=0.1)
+        finally:
+            process.kill()
+    end = os.open(fifo, os.O_RDWR)  # for which the child has waited
+    assert wait_gone([child]) == []
+    os.close(end)
 
 
 def test_a_process_in_words() -> None:

@@ -115,7 +115,7 @@ class Here:
         """The processes that carry this test's mark, or are gone but not reaped by their parent."""
         needle = f"{MARK}={self.mark}".encode()
         return [
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode()
             for pid in filter(str.isdigit, os.listdir("/proc"))
             if needle in _read(f"/proc/{pid}/environ").split(b"\0")
         ]

@@ -32,7 +32,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     point.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", point], check=True)
     yield point
-    subprocess.run(["umount", point], check=True)
+    subprocess.run(["umount", "--lazy", point], check=True)
 
 
 def scribe_of(launcher: int) -> int:

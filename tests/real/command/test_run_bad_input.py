@@ -213,7 +213,7 @@ class frozen:
 
     def __exit__(self, *_: object) -> None:
         if self.mounted:
-            subprocess.run(["umount", str(self.path)], check=True)
+            subprocess.run(["umount", "--lazy", str(self.path)], check=True)
         self.path.chmod(0o755)
 
 

@@ -167,6 +167,8 @@ import os, subprocess, sys
 def start(*words, **kw):
     child = subprocess.Popen([*words], stdout=subprocess.PIPE, text=True, **kw)
     child.stdout.readline()
+    while "exec" in words[-1] and open(f"/proc/{{child.pid}}/comm").read().strip() != "sleep":
+        pass
     return child.pid
 deaf = "trap '' TERM; echo ready; while :; do sleep 0.02; done"
 meek = "echo ready; exec sleep 1000"
@@ -232,7 +234,7 @@ def test_a_signal_to_the_launcher_tells_who_had_to_be_killed(here: Any) -> None:
     ended = here.end(process)
     assert ended.code == 143
     assert re.search(
-        r"^procession: rank 1 stopped by procession \(SIGKILL\), 1\.\d s after our first signal$",
+        r"^procession: rank 1 stopped by procession \(SIGKILL\), [1-9]\d*\.\d s after our first signal$",
         ended.err,
         re.MULTILINE,
     )
@@ -260,7 +262,7 @@ def test_a_worker_that_cannot_die_is_named_with_what_holds_it(here: Any, cgroup:
         process.stdin.write("x")
         process.stdin.flush()
         err = process.stderr.read()
-        process.wait(20)
+        process.wait(30)
     finally:
         (cgroup / "freezer.state").write_text("THAWED")
     assert process.returncode == 3

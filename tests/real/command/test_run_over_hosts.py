@@ -39,6 +39,8 @@ if name in code:
 """
 )
 
+SHORT = "lease=3"  # seconds, for who waits for its end; a loaded machine may be late for it
+
 
 class Hosts:
     """Commands that share an etcd, and a directory in which their workers tell of themselves."""
@@ -50,7 +52,7 @@ class Hosts:
         (self.told / "all").touch()
         here.file("s.py", UNTIL_TOLD)
 
-    def start(self, rank: int, *words: str, conf: str = "lease=3", **kw: Any) -> Any:
+    def start(self, rank: int, *words: str, conf: str = "lease=30", **kw: Any) -> Any:
         endpoints = ";".join(member.endpoint for member in self.cluster.members)
         rendezvous = ("--rdzv-backend", "etcd", "--rdzv-endpoint", endpoints, "--rdzv-id", "job")
         options = ("--rdzv-conf", conf, "--node-rank", str(rank))
@@ -60,7 +62,7 @@ class Hosts:
         """What the workers of a gang have told, by rank, once all have."""
         names = [f"{generation}-{rank}" for rank in range(count)]
         for name in names:
-            text = wait_for_text(self.told / "all", f'"name": "{name}"', 20)
+            text = wait_for_text(self.told / "all", f'"name": "{name}"', 60)
         told = {worker["name"]: worker for worker in map(json.loads, text.splitlines())}
         return [told[name] for name in names]
 
@@ -143,7 +145,7 @@ def test_a_signal_while_hosts_are_waited_for(hosts: Hosts) -> None:
 
 def test_an_agent_is_killed_and_the_rest_goes_on(hosts: Hosts) -> None:
     words = ("--nnodes", "1:2", "--max-restarts", "1")
-    stays, dies = (hosts.start(rank, *words) for rank in (0, 1))
+    stays, dies = (hosts.start(rank, *words, conf=SHORT) for rank in (0, 1))
     old = hosts.workers(0, 2)
     dies.kill()
     dies.communicate()
@@ -156,7 +158,7 @@ def test_an_agent_is_killed_and_the_rest_goes_on(hosts: Hosts) -> None:
 
 def test_a_stopped_agents_workers_are_gone_before_the_next_gang(hosts: Hosts) -> None:
     words = ("--nnodes", "1:2", "--max-restarts", "1")
-    stays, stopped = (hosts.start(rank, *words) for rank in (0, 1))
+    stays, stopped = (hosts.start(rank, *words, conf=SHORT) for rank in (0, 1))
     old = hosts.workers(0, 2)
     stop(stopped.pid)
     hosts.workers(1, 1)
@@ -170,7 +172,7 @@ def test_a_stopped_agents_workers_are_gone_before_the_next_gang(hosts: Hosts) ->
 
 
 def test_a_lost_host_without_a_budget(hosts: Hosts) -> None:
-    stays, dies = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))
+    stays, dies = (hosts.start(rank, "--nnodes", "1:2", conf=SHORT) for rank in (0, 1))
     hosts.workers(0, 2)
     dies.kill()
     dies.communicate()
@@ -181,7 +183,7 @@ def test_a_lost_host_without_a_budget(hosts: Hosts) -> None:
 
 
 def test_without_the_store_no_worker_is_left(hosts: Hosts) -> None:
-    processes = [hosts.start(rank, "--nnodes", "2") for rank in (0, 1)]
+    processes = [hosts.start(rank, "--nnodes", "2", conf=SHORT) for rank in (0, 1)]
     hosts.workers(0, 2)
     hosts.cluster.members[0].kill()
     for process in processes:
@@ -193,7 +195,7 @@ def test_without_the_store_no_worker_is_left(hosts: Hosts) -> None:
 
 
 def test_who_comes_when_all_is_over_is_told(hosts: Hosts) -> None:
-    process = hosts.start(0, "--nnodes", "1:2", conf="lease=3,last_call_timeout=0")
+    process = hosts.start(0, "--nnodes", "1:2", conf="lease=30,last_call_timeout=0")
     hosts.workers(0, 1)
     hosts.go()
     assert hosts.end(process)[0] == 0

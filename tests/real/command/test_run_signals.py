@@ -70,7 +70,7 @@ def test_workers_have_their_grace_and_no_more(here: Any, ready: Any) -> None:
     process.send_signal(signal.SIGTERM)
     ended = here.end(process)
     assert ended.code == 143
-    assert 0.9 < time.monotonic() - start < 6
+    assert 0.9 < time.monotonic() - start < 25
     assert (here.directory / "saved").exists()
 
 
@@ -152,7 +152,7 @@ def test_a_launcher_that_is_killed_leaves_nobody(here: Any, ready: Any) -> None:
     process = ready("import subprocess; subprocess.Popen(['setsid', 'sleep', '60'])")
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while here.left() and time.monotonic() < deadline:
         time.sleep(0.02)  # the end of processes that are not ours to wait for
     assert here.left() == []
@@ -233,7 +233,7 @@ def terminal(here: Any, *words: str) -> Iterator[tuple[int, int]]:
         os.close(master)
 
 
-def read_until(master: int, needle: str, seconds: float = 20) -> str:
+def read_until(master: int, needle: str, seconds: float = 30) -> str:
     """All that the terminal shows until this text, or until nobody holds it any more."""
     text, deadline = "", time.monotonic() + seconds
     while needle not in text and select.select([master], [], [], deadline - time.monotonic())[0]:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-PATIENCE = 20.0  # seconds for the last word of a peer that will not come otherwise
+PATIENCE = 20.0  # seconds
 
 
 def main(rank: int, directory: str, how: str) -> None:
@@ -34,7 +34,7 @@ def be_victim(fifo: str, delay: float) -> None:
 def be_cause(fifo: int, how: str) -> None:
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    atexit.register(time.sleep, 1)
+    atexit.register(time.sleep, PATIENCE)  # unless the stop comes, as it should
     atexit.register(os.close, fifo)  # the first of the two that is called
     END[how]()
 
