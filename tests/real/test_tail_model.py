@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procession._logs import lookout
+from procession._logs import lookout, pace
 from procession._logs.pump import Pump
 from procession._logs.view import View
 from procession._os.inotify import Inotify
@@ -278,6 +279,61 @@ class TestCloseCalls:
             settle(pump)  # as other views' news would make it turn
             assert view.sinks[0].blocked
             assert view.sinks[0].size == gathered < 400_000
+
+
+class TestFlood:
+    """Writers that are faster than the view; who writes is the test, between any two turns."""
+
+    @pytest.fixture(autouse=True)
+    def _no_net(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lookout, "NET_PERIOD", 3600.0)
+
+    def view_of(self, *logs: Log) -> View:
+        files = [(str(log.path), f"{n}:") for n, log in enumerate(logs)]
+        return View(files, io.StringIO(), interval=3600.0)
+
+    def flood(self, pump: Pump, log: Log, until: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not until():
+            assert time.monotonic() < deadline
+            with log.path.open("ab") as file:
+                file.write(b"flood\n" * 200_000)
+            pump.wakeups.order(lambda: None)
+            pump.turn()
+
+    def test_is_left_alone_for_a_while_and_calm_files_are_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pace, "_LONGEST_REST", 1000.0)
+        monkeypatch.setattr(pace, "_FLOOD_REST", 1e9)
+        flood, calm = Log(tmp_path, 0), Log(tmp_path, 1)
+        for log in (flood, calm):
+            log.write(b"")
+        view = self.view_of(flood, calm)
+        with driven(view) as pump:
+            settle(pump)
+            self.flood(pump, flood, lambda: pump.lookout.rests(time.monotonic()))
+            read = [file.outputs[0].offset for file in view.files]
+            calm.write(b"calm\n")
+            settle(pump)
+            assert [file.outputs[0].offset for file in view.files] == [read[0], len("calm\n")]
+            pump.lookout.look(time.monotonic() + 1001)
+            assert list(pump.lookout.news) == view.files[:1]
+
+    def test_of_a_view_that_ends_is_read_without_rest(self, tmp_path: Path) -> None:
+        log = Log(tmp_path, 0)
+        log.write(b"line\n" * 1_000_000)
+        view = self.view_of(log)
+        with driven(view) as pump:
+            pump.wakeups.order(lambda: pump.drain(view))
+            rested: list[bool] = []
+
+            def ended() -> bool:
+                rested.append(pump.lookout.rests(time.monotonic()))
+                return view.drained.is_set()
+
+            self.flood(pump, log, ended)
+            assert not any(rested)
 
 
 def first_comes(monkeypatch: pytest.MonkeyPatch, happening: Callable[[], object]) -> None:

@@ -53,6 +53,7 @@ class Lookout:
         self._hot: dict[Followed, int] = {}  # with the number of looks without news
         self._blind: set[Followed] = set()
         self._hot_due = self._net_due = math.inf
+        self._rest_due = 0.0  # no hot file is looked at before
 
     def add(self, file: Followed, interval: float, now: float) -> None:
         """Begin to look after a file; the net is cast every ``interval`` where it has no watch."""
@@ -111,10 +112,22 @@ class Lookout:
                 self._hot[file] = 0
         self.schedule_hot(now)
 
+    def put_off(self, files: Iterable[Followed], now: float, due: float) -> None:
+        """Have no news of busy files until then; others have theirs meanwhile."""
+        self.relieve(files, now)
+        for file in files:
+            self.news.pop(file, None)
+        self._rest_due = self._hot_due = due
+
+    def rests(self, now: float) -> bool:
+        """True while files are put off."""
+        return now < self._rest_due
+
     def schedule_hot(self, now: float) -> None:
         """Set the next look at the hot files; those of a blocked sink are not worth one."""
         if any(not file.waits for file in self._hot):
-            self._hot_due = min(self._hot_due, now + hot_period(len(self._hot)))
+            due = max(now + hot_period(len(self._hot)), self._rest_due)
+            self._hot_due = min(self._hot_due, due)
         else:
             self._hot_due = math.inf
 

@@ -128,15 +128,23 @@ class Pump:
         self._dismiss_drained()
 
     def _timeout(self, now: float) -> float:
-        unread = [file for file in self.lookout.news if not file.waits]
-        if unread:
-            if rest := self._pace.rest(unread, time.thread_time()):
-                self.lookout.relieve(unread, now)
-            return rest
-        self._pace.begin_stint(time.thread_time())
+        self._rest_or_not(now)
+        if any(not file.waits for file in self.lookout.news):
+            return 0.0
         folded = [view.fold.due() for view in self._views if view.fold]
         due = min(self.lookout.due(), *self._parts.values(), *folded, now + 3600.0)
         return max(0.0, due - now)
+
+    def _rest_or_not(self, now: float) -> None:
+        """Leave files alone for a while that grow faster than they are worth being read."""
+        if not self.lookout.news:
+            if not self.lookout.rests(now):
+                self._pace.begin_stint(time.thread_time(), now)
+            return
+        # Of a view that is to end somebody waits for the rest, and there is an end to it.
+        files = [file for file in self.lookout.news if file.end is None]
+        if rest := self._pace.rest(files, time.thread_time(), now):
+            self.lookout.put_off(files, now, now + rest)
 
     def _read_round(self) -> list[Followed]:
         """Read a block of each file that has news and a sink that takes it; return those files."""
@@ -156,6 +164,7 @@ class Pump:
     def _visit(self, file: Followed) -> None:
         del self.lookout.news[file]
         count, full = file.advance()
+        self._pace.shown += count
         if count and not full and file.is_simple:
             return
         if any(output.over for output in file.outputs):
