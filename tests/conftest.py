@@ -1,4 +1,4 @@
-"""What holds for all tests: the signals they hear, and programs of the system that some start."""
+"""What holds for all tests: the signals they hear, the programs of the system that some start."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 REQUIRED = bool(os.environ.get("PROCESSION_REQUIRE_SYSTEM"))
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+settings.register_profile("suite", deadline=None)  # a busy machine makes any example slow
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:

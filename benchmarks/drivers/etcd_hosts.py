@@ -67,8 +67,8 @@ class Crew:
 def start(number: int, terms: Terms, settings: Settings) -> Crew:
     crew = Crew()
     member = Member(f"n{number}", f"n{number}", 0)
-    meeting = EtcdMeeting(settings, "run", member, LEASE)
-    agent = Agent(member.id, terms, meeting, crew, Patience(), lambda _: None)
+    meeting = EtcdMeeting(settings, "run", member, LEASE, time.time_ns)
+    agent = Agent(member.id, terms, meeting, crew, Patience(), lambda _: None, time.time_ns)
     threading.Thread(target=agent.run, daemon=True).start()
     return crew
 

@@ -136,8 +136,10 @@ class RunFailedError(ProcessionError):
 
     Attributes:
         status: The exit status of its root cause, the same on every host.
+        whole: What all hosts have told, as JSON (``_report/hosts.py``).
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, whole: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.whole = whole

@@ -9,6 +9,8 @@ from procession._membership import codec
 from procession._membership.codec import Entry, Keys, Reader
 from procession._membership.model import (
     Account,
+    Beat,
+    Evidence,
     Fate,
     Member,
     Outcome,
@@ -23,6 +25,7 @@ from procession.errors import RendezvousStateError
 KEYS = Keys("my/run")
 A = Member("a-1", "a", 5, 2, 1, "10.0.0.1", 1000)
 B = Member("b-1", "b", 7)
+ACCOUNT = Account(3, "t", "story", 5, Evidence.KILLED, 7, Beat("b-1", 8, 9))
 
 
 def test_keys_hold_what_an_id_may_hold() -> None:
@@ -37,15 +40,16 @@ def test_a_view_is_read(verdict: Verdict | None) -> None:
         Entry(KEYS.member("b-1"), codec.member_json(B), 7, 7),
         Entry(KEYS.member("a-1"), codec.member_json(A._replace(since=0)), 5, 5),
         Entry(KEYS.round, codec.round_json(now), 8, 9),
-        Entry(KEYS.outcome(4, "a-1"), codec.outcome_json(Fate.FAILED, 9, Account(3, "t")), 10, 11),
+        Entry(KEYS.outcome(4, "a-1"), codec.outcome_json(Fate.FAILED, 9, ACCOUNT), 10, 11, 99),
         Entry(KEYS.outcome(3, "a-1"), codec.outcome_json(Fate.LEFT, 0, Account()), 6, 6),
         Entry(KEYS.leader, b"a-1", 5, 5),
         Entry(KEYS.off(3), b"", 6, 6),
+        Entry(KEYS.clock, codec.beat_json("a-1", 2**62), 3, 12, 98),
     ]
-    told = Outcome("a-1", Fate.FAILED, 10, 9, Account(3, "t"))
+    told, beat = Outcome("a-1", Fate.FAILED, 10, 9, ACCOUNT, 99), Beat("a-1", 2**62, 98)
     reader = Reader(KEYS)
     for _ in range(2):
-        assert reader.view(entries) == View((A, B), now, 9, (told,), leader="a-1")
+        assert reader.view(entries) == View((A, B), now, 9, (told,), leader="a-1", beat=beat)
     off = Entry(KEYS.off(4), b"", 12, 12)
     partial = reader.view([*entries[1:3], off], whole=False)
     assert partial == View((A,), now, 9, called_off=True, whole=False)
@@ -57,7 +61,7 @@ def test_all_of_one_host_is_far_less_than_a_kilobyte() -> None:
 
 
 @pytest.mark.parametrize("value", [b"{", b"[]", b'{"host": 1}', b'{"generation": 1}'])
-@pytest.mark.parametrize("name", [KEYS.member("x"), KEYS.round, KEYS.outcome(0, "x")])
+@pytest.mark.parametrize("name", [KEYS.member("x"), KEYS.round, KEYS.outcome(0, "x"), KEYS.clock])
 def test_what_makes_no_sense_is_said(name: str, value: bytes) -> None:
     with pytest.raises(RendezvousStateError, match="makes no sense"):
         Reader(KEYS).view([Entry(name, value, 1, 1)])

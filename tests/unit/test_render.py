@@ -341,12 +341,17 @@ LEDGERS = st.builds(
         st.lists(VIEWS, min_size=1, max_size=6).map(tuple),
         st.lists(VIEWS, max_size=6).map(tuple),
         LEDGERS,
+        notes=st.lists(TEXT, max_size=2).map(tuple),
+        lost=st.just("") | TEXT,
     )
 )
 def test_any_report_can_be_printed(given: ReportView) -> None:
     text = render_report(given)
     text.encode()
     assert re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text) is None
+    if given.lost:
+        assert text.count("\nRoot cause:\n") >= 1
+        return
     assert text.count("\nRoot cause (first failure):\n") >= 1
     root = f": {given.failures[0].rank} (local_rank: {given.failures[0].local_rank})"
     assert root in text[text.rindex("Root cause (first failure):") :]

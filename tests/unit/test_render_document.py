@@ -66,6 +66,7 @@ def test_a_worker_failed() -> None:
         "shared_memory": {"free": 1, "size": 2},
         "core": "/c",
         "hastened_by": "SIGTERM",
+        "doubt_ns": 0,
     }
     (stopped,) = written.pop("stopped")
     assert written == {

@@ -25,6 +25,7 @@ from procession._membership.machine import (
     Tell,
 )
 from procession._membership.model import Account, Fate, Roll
+from procession._membership.rules import leader
 from procession.errors import ProcessionError, RendezvousClosedError, RendezvousTimeoutError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _BEFORE_FIRST_WORD = 1.0  # seconds: who has not waited so long is told nothing
 _BETWEEN_WORDS = 15.0
 _LAST_WORD = 1.0  # seconds before the time is over
+_BETWEEN_BEATS = 30.0  # clocks drift apart by 3 ms meanwhile, at worst
 
 
 class Crew(Protocol):
@@ -91,6 +93,7 @@ class Agent:
         crew: The workers.
         patience: How long is waited for hosts.
         say: Tells a person.
+        clock: This host's, ns, the one that the meeting has.
         ending: The exceptions that ``crew.wait`` raises where somebody ends this agent.
     """
 
@@ -102,6 +105,7 @@ class Agent:
         crew: Crew,
         patience: Patience,
         say: Callable[[str], None],
+        clock: Callable[[], int],
         ending: type[BaseException] = KeyboardInterrupt,
     ) -> None:
         self._state = machine.State(me, terms)
@@ -109,6 +113,8 @@ class Agent:
         self._crew = crew
         self._patience = patience
         self._say = say
+        self._clock = clock
+        self._beat_due = math.inf  # while this host does not lead
         self._ending = ending
         self._raised: BaseException | None = None  # what ends this agent
         self._not_started: ProcessionError | None = None
@@ -171,7 +177,7 @@ class Agent:
         return events + self._due()
 
     def _timeout(self) -> float:
-        due = min(self._call_until, self._join_until(), self._word_due_at())
+        due = min(self._call_until, self._join_until(), self._word_due_at(), self._beat_due)
         return max(due - time.monotonic(), 0.0)
 
     def _join_until(self) -> float:
@@ -186,6 +192,8 @@ class Agent:
         if now >= self._call_until:
             self._call_until = math.inf
             events.append(CallOver())
+        if now >= self._beat_due:
+            self._beat()
         if now >= self._word_due_at():
             last = self._join_until() - _LAST_WORD
             self._word_due = min(now + _BETWEEN_WORDS, last if last > now else math.inf)
@@ -235,13 +243,21 @@ class Agent:
 
     def _propose(self, effect: Propose) -> None:
         self._meeting.propose(effect.round, effect.revision)
+        self._beat_due = time.monotonic() + _BETWEEN_BEATS
+
+    def _beat(self) -> None:
+        leads = leader(self._state.view) == self._state.me
+        if leads:
+            self._meeting.beat()
+        self._beat_due = time.monotonic() + _BETWEEN_BEATS if leads else math.inf
 
     def _call_off(self, effect: CallOff) -> None:
         self._meeting.call_off(effect.generation)
 
     def _tell(self, effect: Tell) -> None:
         port = 0 if effect.fate is Fate.FAILING else self._crew.free_port()
-        self._meeting.tell(effect.generation, effect.fate, port, effect.account)
+        timed = effect.account._replace(told_at=self._clock(), beat=self._state.view.beat)
+        self._meeting.tell(effect.generation, effect.fate, port, timed)
 
     def _called(self, _effect: Call) -> None:
         self._call_until = time.monotonic() + self._patience.last_call

@@ -34,13 +34,17 @@ class EtcdMeeting:
         run_id: By which the hosts of a run find each other.
         member: This host; ``since`` and an empty ``address`` are filled in.
         ttl: Seconds after which a host of which nothing is heard counts as lost.
+        clock: This host's, ns, which is compared with the others'.
     """
 
-    def __init__(self, settings: Settings, run_id: str, member: Member, ttl: int) -> None:
+    def __init__(
+        self, settings: Settings, run_id: str, member: Member, ttl: int, clock: Callable[[], int]
+    ) -> None:
         self._settings = settings
         self._keys = codec.Keys(run_id)
         self._member = member
         self._ttl = ttl
+        self._clock = clock
         self._news = News()
         self._reader = codec.Reader(self._keys)
         self._writer: Writer | None = None
@@ -62,9 +66,9 @@ class EtcdMeeting:
         self._member = self._member._replace(address=address)
         lease = self._lease = Lease(leasing, self._ttl, self._kept, self._news.lose)
         lease.start()
-        self._writer = Writer(writing, self._keys, self._member, lease.id)
+        self._writer = Writer(writing, self._keys, self._member, lease.id, self._clock)
         names = self._all_keys() if self._writer.enter() else self._own_keys()
-        self._watch = Watch(self._settings, names, self._news.see)
+        self._watch = Watch(self._settings, names, self._news.see, self._clock)
         self._writer.start()
         self._watch.start()
 
@@ -94,8 +98,12 @@ class EtcdMeeting:
         return self._lease.kill_at_ns if self._lease is not None else 0
 
     def propose(self, following: Round, revision: int) -> None:
-        """Write a round, if etcd's is still of that revision."""
+        """Write a round and what the clock shows, if etcd's round is still of that revision."""
         self._later(lambda writer: writer.propose(following, revision))
+
+    def beat(self) -> None:
+        """Write what this host's clock shows."""
+        self._later(lambda writer: writer.beat())
 
     def call_off(self, generation: int) -> None:
         """Have all hosts stop their workers of a round."""

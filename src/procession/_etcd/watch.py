@@ -38,13 +38,21 @@ class Watch(threading.Thread):
         names: Of the keys; those that end in a slash are prefixes. What is heard of the first is
             what ``heard`` speaks of.
         tell: Called in this thread after every change.
+        clock: What a key's time of reading is taken from, ns.
     """
 
-    def __init__(self, settings: Settings, names: Sequence[str], tell: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        tell: Callable[[], None],
+        clock: Callable[[], int],
+    ) -> None:
         super().__init__(name="procession-etcd-watch", daemon=True)
         self._settings = settings
         self._names = tuple(names)
         self._tell = tell
+        self._clock = clock
         self._lock = threading.Lock()
         self._keys: dict[str, Entry] = {}
         self._read: tuple[str, ...] = ()  # what these are all keys of
@@ -137,7 +145,7 @@ class Watch(threading.Thread):
         with self._lock:
             if self._names != names:
                 return
-            self._keys = {key.name: key for key in messages.keys_read(found)}
+            self._keys = {key.name: self._heard(key) for key in messages.keys_read(found)}
             self._known = [int(found["header"]["revision"])] * len(names)
             self._read = names
         self._tell()
@@ -166,8 +174,11 @@ class Watch(threading.Thread):
         if event.get("type") == "DELETE":
             self._keys.pop(messages.key_name(event["kv"]), None)
         else:
-            key = messages.read_key(event["kv"])
+            key = self._heard(messages.read_key(event["kv"]))
             self._keys[key.name] = key
+
+    def _heard(self, key: Entry) -> Entry:
+        return key._replace(heard=self._clock())
 
 
 def _results(response: http.client.HTTPResponse, wire: Wire) -> Iterator[dict[str, Any]]:

@@ -39,15 +39,19 @@ class Writer(threading.Thread):
         keys: The run's.
         member: Who writes.
         lease: To which its member is bound.
+        clock: Its host's, ns.
     """
 
-    def __init__(self, client: Client, keys: Keys, member: Member, lease: int) -> None:
+    def __init__(
+        self, client: Client, keys: Keys, member: Member, lease: int, clock: Callable[[], int]
+    ) -> None:
         super().__init__(name="procession-etcd-write", daemon=True)
         self.client = client
         self.queue: queue.SimpleQueue[Callable[[Writer], object] | None] = queue.SimpleQueue()
         self._keys = keys
         self._member = member
         self._lease = lease
+        self._clock = clock
         self._until = float("inf")
 
     def run(self) -> None:
@@ -102,9 +106,19 @@ class Writer(threading.Thread):
         data = codec.round_json(following)
         deeds = [
             messages.put(self._keys.round, data, lease),
+            self._time(lease),
             *map(messages.delete, (outcomes, off)),
         ]
         self.client.transact(deeds, condition=messages.is_of(self._keys.round, revision))
+
+    def beat(self) -> None:
+        """Write what this host's clock shows."""
+        self.client.transact([self._time()])
+
+    def _time(self, lease: int = 0) -> dict[str, Any]:
+        return messages.put(
+            self._keys.clock, codec.beat_json(self._member.id, self._clock()), lease
+        )
 
     def call_off(self, generation: int) -> None:
         """Have all hosts stop their workers of a round; once, as each write tells all of them."""

@@ -6,7 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from procession._membership.model import Account, Fate, Member, Outcome, Round, Verdict, View
+from procession._membership.model import (
+    Account,
+    Beat,
+    Evidence,
+    Fate,
+    Member,
+    Outcome,
+    Round,
+    Verdict,
+    View,
+)
 from procession.errors import RendezvousStateError
 
 if TYPE_CHECKING:
@@ -23,6 +33,7 @@ class Keys:
         self.round = f"{self.now}round"
         self.leader = f"{self.now}leader"
         self.offs = f"{self.now}off/"
+        self.clock = f"{self.now}clock"  # of whoever leads
         self.outcomes = f"{self.run}outcomes/"
 
     def member(self, host: str) -> str:
@@ -50,12 +61,14 @@ class Entry(NamedTuple):
         value: Its value.
         created: The revision at which it came to be.
         modified: The revision of its value.
+        heard: The reader's clock when it was read, ns; 0 where it took no time.
     """
 
     name: str
     value: bytes
     created: int
     modified: int
+    heard: int = 0
 
 
 def member_json(member: Member) -> bytes:
@@ -87,7 +100,12 @@ def read_member(entry: Entry) -> Member:
 
 def outcome_json(fate: Fate, port: int, account: Account) -> bytes:
     """The record of what became of a host."""
-    return _json({"fate": fate.value, "port": port, "account": account})
+    return _json({"fate": fate.value, "port": port, "account": account._asdict()})
+
+
+def beat_json(host: str, at: int) -> bytes:
+    """The record of the leader's clock."""
+    return _json({"id": host, "at": at})
 
 
 class Reader:
@@ -124,6 +142,7 @@ class Reader:
             now is not None and self._keys.off(now.generation) in words,
             words.get(self._keys.leader, ""),
             whole,
+            found.get(Beat, {}).get(self._keys.clock),
         )
 
     def _told(self, outcomes: dict[str, Outcome], now: Round | None) -> tuple[Outcome, ...]:
@@ -137,7 +156,7 @@ class Reader:
         self._read[key] = known[key]
         return known[key]
 
-    def _parsed(self, entry: Entry) -> Member | Round | Outcome | str | None:
+    def _parsed(self, entry: Entry) -> Member | Round | Outcome | Beat | str | None:
         if entry.name == self._keys.leader or entry.name.startswith(self._keys.offs):
             return entry.value.decode(errors="replace")
         try:
@@ -148,6 +167,8 @@ class Reader:
                 return read_round(data)
             if entry.name.startswith(self._keys.outcomes):
                 return _outcome(entry, data)
+            if entry.name == self._keys.clock:
+                return Beat(str(data["id"]), int(data["at"]), entry.heard)
         except (ValueError, TypeError, KeyError) as error:
             raise RendezvousStateError(
                 f"the store's {entry.name} makes no sense: {error}. Was it written by another "
@@ -170,7 +191,13 @@ def read_round(data: dict[str, Any]) -> Round:
 
 def _outcome(entry: Entry, data: dict[str, Any]) -> Outcome:
     host = entry.name.rpartition("/")[2]
-    return Outcome(host, Fate(data["fate"]), entry.created, data["port"], Account(*data["account"]))
+    account, fate = _account(data["account"]), Fate(data["fate"])
+    return Outcome(host, fate, entry.created, data["port"], account, entry.heard)
+
+
+def _account(data: dict[str, Any]) -> Account:
+    beat = Beat(*data["beat"]) if data["beat"] else None
+    return Account(**{**data, "evidence": Evidence(data["evidence"]), "beat": beat})
 
 
 def _json(data: dict[str, Any]) -> bytes:

@@ -34,7 +34,7 @@ class Meeting(Protocol):
         """When this host's workers have to be gone (CLOCK_BOOTTIME), unless it is put off; 0 never."""
 
     def propose(self, following: Round, revision: int) -> None:
-        """Write a round, if the store's is still of that revision."""
+        """Write a round and what the clock shows, if the store's round is still of that revision."""
 
     def call_off(self, generation: int) -> None:
         """Have all hosts stop their workers of a round."""
@@ -47,6 +47,9 @@ class Meeting(Protocol):
 
         All but success calls the round off.
         """
+
+    def beat(self) -> None:
+        """Write what this host's clock shows: it leads, and the others compare theirs with it."""
 
     def leave(self) -> None:
         """Take this host's member away, after all that was written before."""

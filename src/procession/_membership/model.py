@@ -6,14 +6,15 @@ of their ranks. All that is shared is in the store, as three kinds of records:
 - a ``Member`` a host, which is there as long as the host's lease lives,
 - one ``Round``, the latest, which is only ever written on the condition that it is as it was seen,
 - an ``Outcome`` a host and round: what became of the host's workers in it,
-- a mark that a round has been called off: its workers have to go.
+- a mark that a round has been called off: its workers have to go,
+- a ``Beat``, the time of the host that leads, by which clocks are compared (``clocks.py``).
 
 The host that leads looks at all of it; the others at the round, and whether it has been called off.
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
 
@@ -53,16 +54,48 @@ class Member(NamedTuple):
     port: int = 0
 
 
-class Account(NamedTuple):
-    """A failure as the host on which it happened gives account of it.
+class Beat(NamedTuple):
+    """The time of whoever leads, as it was when it wrote that down.
 
     Attributes:
-        status: The exit status that tells of it.
-        text: It in words.
+        id: The host's.
+        at: Its clock then, ns.
+        heard: Of who has read it: the reader's clock when it did, ns; 0 where it took no time.
+    """
+
+    id: str
+    at: int
+    heard: int = 0
+
+
+class Evidence(IntEnum):
+    """How much a failure tells by itself of whether it is a cause."""
+
+    PEER_LOST = 0  # a connection or a collective broke: another went first
+    OWN_ERROR = 1  # an exception, or a status
+    KILLED = 2  # a signal that was not procession's
+
+
+class Account(NamedTuple):
+    """The end of a host's workers as the host gives account of it.
+
+    Attributes:
+        status: The exit status that tells of a failure.
+        text: The failure in words, where no worker tells of it.
+        story: What its workers have come to, as JSON (``_report/stories.py``).
+        failed_at: Its clock when the first worker failed, ns; 0 where that is not known.
+        evidence: What that failure tells.
+        told_at: Its clock when it told this, ns; 0 where it took no time.
+        beat: The last that it had heard of the leader's clock.
     """
 
     status: int = 1
     text: str = ""
+    story: str = ""
+    failed_at: int = 0
+    evidence: Evidence = Evidence.OWN_ERROR
+    told_at: int = 0
+    beat: Beat | None = None
 
 
 class Verdict(NamedTuple):
@@ -71,7 +104,7 @@ class Verdict(NamedTuple):
     Attributes:
         status: 0 after success, else the root cause's exit status.
         reason: In words.
-        report: The root cause as the host on which it happened has described it.
+        report: What happened on each host, as JSON (``_membership/whole.py``).
     """
 
     status: int
@@ -117,7 +150,8 @@ class Outcome(NamedTuple):
         fate: What.
         order: The store's revision at which this was first told: no clock is compared.
         port: A port that is free on the host now, for MASTER_PORT of the next round.
-        account: Of a failure.
+        account: Of the end of its workers.
+        heard: The reader's clock when it heard of it, ns; 0 where it took no time.
     """
 
     id: str
@@ -125,6 +159,7 @@ class Outcome(NamedTuple):
     order: int = 0
     port: int = 0
     account: Account = Account()
+    heard: int = 0
 
 
 class View(NamedTuple):
@@ -140,6 +175,7 @@ class View(NamedTuple):
             none, and the host leads that has been there longest.
         whole: Whether that is all; else a host that does not lead has left out ``outcomes``, and of
             ``members`` all but itself.
+        beat: The last of the leader's clock.
     """
 
     members: tuple[Member, ...] = ()
@@ -149,6 +185,7 @@ class View(NamedTuple):
     called_off: bool = False
     leader: str = ""
     whole: bool = True
+    beat: Beat | None = None
 
     def fate(self, member: str) -> Fate | None:
         """What became of a host's workers in the current round, None while they run."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from procession._membership.model import Fate, Member, Round, Verdict
+from procession._membership.cause import find
+from procession._membership.model import Evidence, Fate, Member, Round, Verdict
+from procession._membership.whole import whole
 
 if TYPE_CHECKING:
     from procession._membership.model import Outcome, Terms, View
@@ -130,7 +132,7 @@ def _after(view: View, now: Round, terms: Terms) -> Round | None:
     gone, cause = lost(view), first_failure(view)
     restarts = now.restarts + (1 if gone or cause else 0)
     if restarts > terms.max_restarts:
-        return Round(now.generation, (), now.restarts, _verdict(now, gone, cause))
+        return Round(now.generation, (), now.restarts, _verdict(view, now, gone, cause))
     ready = _candidates(view)
     if len(ready) < terms.least:
         return None
@@ -138,17 +140,20 @@ def _after(view: View, now: Round, terms: Terms) -> Round | None:
 
 
 def first_failure(view: View) -> Outcome | None:
-    """The failure that the store was told of first."""
-    failed = [o for o in view.outcomes if o.fate in (Fate.FAILING, Fate.FAILED)]
-    return min(failed, key=lambda outcome: outcome.order, default=None)
+    """The failure that is taken for the cause of the round's end (``cause.py``)."""
+    finding = find(view, leader(view) or "")
+    return next((o for o in view.outcomes if finding is not None and o.id == finding.id), None)
 
 
-def _verdict(now: Round, gone: list[Member], cause: Outcome | None) -> Verdict:
-    if cause is not None:
+def _verdict(view: View, now: Round, gone: list[Member], cause: Outcome | None) -> Verdict:
+    head = leader(view) or ""
+    if cause is not None and not (gone and cause.account.evidence is Evidence.PEER_LOST):
         host = now.seats[now.rank(cause.id) or 0].host
-        return Verdict(cause.account.status, f"workers failed on {host}", cause.account.text)
+        report = whole(view, now, find(view, head), head)
+        return Verdict(cause.account.status, f"workers failed on {host}", report)
     names = " and ".join(seat.host for seat in gone)
-    return Verdict(1, f"lost {names}: nothing was heard for as long as a lease lasts")
+    reason = f"lost {names}: nothing was heard for as long as a lease lasts"
+    return Verdict(1, reason, whole(view, now, None, head))
 
 
 def _candidates(view: View) -> list[Member]:

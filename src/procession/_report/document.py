@@ -59,7 +59,9 @@ def report_json(
     at the gang's start and at the death, and whether it is this death that was counted),
     shared_memory (of a SIGBUS: bytes free and size of /dev/shm; else null), core (where the core dump
     is, or null), hastened_by (procession's signal that ended a worker on its way out, which has the exit
-    code that it would have had; else null).
+    code that it would have had; else null), doubt_ns (over several hosts: timestamp_ns is as the clock
+    of the root cause's host would have shown it, and this is by how much it may be wrong; null where the
+    clocks were not compared; else 0).
 
     Args:
         report: What happened.
@@ -72,7 +74,7 @@ def report_json(
     Returns:
         Values that `json.dumps` takes.
     """
-    failures = [_failure(view) for view in report.failures]
+    failures = [failure_json(view) for view in report.failures]
     return {
         "version": VERSION,
         "origin": origin,
@@ -83,14 +85,15 @@ def report_json(
         "message": message,
         "root_cause": failures[0] if failures else None,
         "failures": failures,
-        "stopped": [_failure(view) for view in report.stopped],
+        "stopped": [failure_json(view) for view in report.stopped],
         "ledger": {
             part: [row._asdict() for row in rows] for part, rows in report.ledger._asdict().items()
         },
     }
 
 
-def _failure(view: FailureView) -> dict[str, Any]:
+def failure_json(view: FailureView) -> dict[str, Any]:
+    """A failure, or a stopped worker, as `report_json` describes it."""
     return {
         "rank": view.rank,
         "local_rank": view.local_rank,
@@ -112,6 +115,7 @@ def _failure(view: FailureView) -> dict[str, Any]:
         "shared_memory": view.shared_memory._asdict() if view.shared_memory else None,
         "core": view.core or None,
         "hastened_by": view.hastened_by or None,
+        "doubt_ns": view.doubt_ns,
     }
 
 
@@ -124,3 +128,20 @@ def _error(view: FailureView) -> dict[str, Any] | None:
         "exception_type": view.exception_type,
         "traceback": view.traceback,
     }
+
+
+def shortened(value: Any, text: int, items: int) -> Any:
+    """A document with its long texts and lists cut.
+
+    Args:
+        value: The document.
+        text: Characters of each text that are kept, its last.
+        items: Items of each list that are kept, its first.
+    """
+    if isinstance(value, dict):
+        return {key: shortened(item, text, items) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shortened(item, text, items) for item in value[:items]]
+    if isinstance(value, str) and len(value) > text:
+        return f"[...] {value[-text:]}"
+    return value

@@ -46,7 +46,7 @@ def render_report(
     """The text of a report.
 
     Args:
-        report: What happened; at least one failure.
+        report: What happened; at least one failure, or the loss of a host.
         boarder: What the first and the last line are made of.
         section: What the lines between the parts are made of.
         width: Columns, of what procession itself writes.
@@ -55,11 +55,12 @@ def render_report(
         Lines without a newline at the end, without escape sequences.
     """
     groups = fold(report.failures)
-    parts = [
+    parts: list[Lines] = [
         _head(report),
+        [Flow(note) for note in report.notes],
         _ends(report),
-        _others(groups),
-        ["Root cause (first failure):", *_root(groups[0].first)],
+        _others(groups, None if report.lost else groups[0].first),
+        _cause(report, groups),
     ]
     border, line = (boarder * width)[:width], (section * width)[:width]
     shown = ["\n".join(_laid_out(part, width)) for part in parts if part]
@@ -90,30 +91,39 @@ def _ends(report: ReportView) -> Lines:
     return [Flow(line) for line in lines]
 
 
-def _others(groups: Sequence[Group]) -> Lines:
-    root = groups[0].first
-    shown, more = groups[1 : MOST_GROUPS + 1], groups[MOST_GROUPS + 1 :]
-    lines = [*_like_root(groups[0]), *(line for group in shown for line in _other(group, root))]
+def _others(groups: Sequence[Group], root: FailureView | None) -> Lines:
+    """All failures but the root cause, where that is one."""
+    others = groups[1:] if root else groups
+    shown, more = others[:MOST_GROUPS], others[MOST_GROUPS:]
+    like_root = _like_root(groups[0], root) if root else []
+    lines = [*like_root, *(line for group in shown for line in _other(group, root))]
     if more:
         ranks = ranks_text(view.rank for group in more for view in group.members)
         lines.append(Flow(f"and {ranks} with other errors"))
     return ["Other failures:", *lines] if lines else []
 
 
-def _like_root(group: Group) -> Lines:
+def _cause(report: ReportView, groups: Sequence[Group]) -> Lines:
+    if report.lost:
+        return ["Root cause:", Flow(report.lost, "  ")]
+    return ["Root cause (first failure):", *_root(groups[0].first)]
+
+
+def _like_root(group: Group, root: FailureView) -> Lines:
     """The ranks that failed as the root cause did, in one line."""
-    root, *rest = group.members
+    rest = group.members[1:]
     if not rest:
         return []
     numbers = "" if group.identical else " but for numbers"
-    return [Flow(f"{_who(rest)}, {_after(rest[0], root)}: the same error{numbers}")]
+    return [Flow(f"{_who(rest, root.host)}, {_after(rest[0], root)}: the same error{numbers}")]
 
 
-def _other(group: Group, root: FailureView) -> Lines:
-    first = group.first
+def _other(group: Group, root: FailureView | None) -> Lines:
+    first, here = group.first, root.host if root else ""
+    when = f", {_after(first, root)}" if root else ""
     alike = "" if group.identical else ", alike but for numbers"
     return [
-        Flow(f"{_who(group.members)}{_problem(first)}, {_after(first, root)}{alike}:"),
+        Flow(f"{_who(group.members, here)}{_problem(first)}{when}{alike}:"),
         *_field("exitcode", f"{first.exitcode} {_exit_words(first)}"),
         *_traces(first),
         *_error(first, head=2, tail=10),
@@ -169,14 +179,21 @@ def _counted(oom: Oom) -> str:
     return f"{oom.now}" if oom.before is None else f"{oom.before}, then {oom.now}"
 
 
-def _who(members: Sequence[FailureView]) -> str:
+def _who(members: Sequence[FailureView], here: str) -> str:
     more = f" ({len(members)}x)" if len(members) > 1 else f" (pid: {members[0].pid})"
-    return ranks_text(view.rank for view in members) + more
+    hosts = list(dict.fromkeys(view.host for view in members))
+    there = "" if hosts == [here] else f" on {', '.join(clip(hosts, 2, 1, 'hosts'))}"
+    return ranks_text(view.rank for view in members) + there + more
 
 
 def _after(failure: FailureView, root: FailureView) -> str:
-    ns = failure.timestamp_ns - root.timestamp_ns
-    return f"{span(ns / 1e9)} after the root cause" if ns > 0 else "at the root cause's time"
+    if failure.doubt_ns is None:
+        return "at a time that cannot be compared"
+    ns, doubt = failure.timestamp_ns - root.timestamp_ns, failure.doubt_ns
+    about = f" (± {span(doubt / 1e9)})" if doubt else ""
+    if ns == 0:
+        return f"at the root cause's time{about}"
+    return f"{span(abs(ns) / 1e9)} {'after' if ns > 0 else 'before'} the root cause{about}"
 
 
 def _exit_words(failure: FailureView) -> str:

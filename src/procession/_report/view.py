@@ -35,6 +35,8 @@ class FailureView(NamedTuple):
         shared_memory: The space of /dev/shm after a death by SIGBUS.
         core: Where its core dump is.
         hastened_by: The signal of ours that ended it on its way out, "" if none did.
+        doubt_ns: By how much the time from the root cause to it may be wrong: 0 on one host, None
+            where the clocks of two were not compared.
     """
 
     rank: int
@@ -58,6 +60,7 @@ class FailureView(NamedTuple):
     shared_memory: Space | None = None
     core: str = ""
     hastened_by: str = ""
+    doubt_ns: int | None = 0
 
 
 class ReportView(NamedTuple):
@@ -69,6 +72,8 @@ class ReportView(NamedTuple):
         stopped: The workers that procession ended because of it.
         ledger: How each worker ended and what was left, as far as it is known.
         earlier: What ended each of the attempts before this one, in a few words.
+        notes: What is to be said of several hosts.
+        lost: The root cause in words, where it is no worker's failure but the loss of a host.
     """
 
     name: str
@@ -76,3 +81,5 @@ class ReportView(NamedTuple):
     stopped: tuple[FailureView, ...] = ()
     ledger: Ledger = Ledger()
     earlier: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    lost: str = ""

@@ -7,11 +7,15 @@ import select
 import signal
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from procession._membership.machine import Ended, Failing
-from procession._membership.model import Account, Fate
+from procession._membership.model import Account, Evidence, Fate
 from procession._os.ports import free_port
+from procession._report.ledger import Ledger
+from procession._report.stories import write_story
+from procession._report.view import ReportView
+from procession._report.weight import weight
 from procession.cli.environment import seat_environments
 from procession.cli.exits import worker_status
 from procession.cli.say import say, whisper
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from procession._loop.gate import SignalGate
     from procession._membership.model import Member, Round
+    from procession._os.steady import SteadyClock
     from procession.cli.execute import Run
     from procession.cli.plan import Plan
     from procession.cli.record import Attempt
@@ -40,6 +45,7 @@ class HostCrew:
         plan: What is started.
         gate: Holds signals to the launcher back.
         raise_for: Makes the exception for one.
+        clock: This host's, which is compared with the others'.
     """
 
     def __init__(
@@ -48,11 +54,13 @@ class HostCrew:
         plan: Plan,
         gate: SignalGate,
         raise_for: Callable[[int], BaseException],
+        clock: SteadyClock,
     ) -> None:
         self._run = run
         self._plan = plan
         self._gate = gate
         self._raise_for = raise_for
+        self._clock = clock
         self._workers: Beside | None = None
         self._attempt: Attempt | None = None
         self._stopping = False
@@ -128,7 +136,7 @@ class HostCrew:
         workers = self._workers
         if workers is None:
             return []
-        knew = workers.failing
+        knew, set_back = workers.failing, self._clock.base - workers.since_boot_ns
         try:
             result = workers.wait(fd, timeout, lambda: self._gate.pending)
         except GuardianLostError as error:
@@ -136,27 +144,45 @@ class HostCrew:
             return [Ended(Fate.FAILED, Account(error.exit_code, str(error)))]
         if result is not None:
             self._workers = None
-            return [self._ended(result)]
+            return [self._ended(result, set_back)]
         return [Failing()] if workers.failing and not knew and not self._stopping else []
 
-    def _ended(self, own: RunProcsResult) -> Ended:
+    def _ended(self, own: RunProcsResult, set_back: int) -> Ended:
         result = by_rank(own, self._first)
         if self._attempt is not None:
             self._attempt.result = result
-        if not result.failures:
-            return Ended(Fate.STOPPED if result.stopped else Fate.SUCCEEDED)
+        if result.failures:
+            return self._failed(result, set_back)
+        if not result.stopped:
+            return Ended(Fate.SUCCEEDED)
+        story = write_story(ReportView(self._plan.title, ledger=result.ledger))
+        return Ended(Fate.STOPPED, Account(story=story))
+
+    def _failed(self, result: RunProcsResult, set_back: int) -> Ended:
         error = ChildFailedError(self._plan.title, result.failures, result.stopped, result.ledger)
-        status = worker_status(error.get_first_failure()[1].exitcode)
+        report = error.report()
+        status, first = worker_status(report.failures[0].exitcode), report.failures[0]
         if self._plan.max_restarts:
             say(f"workers failed here (exit status {status})")
-        return Ended(Fate.FAILED, Account(status, str(error)))
+        account = Account(
+            status,
+            story=write_story(report),
+            failed_at=first.timestamp_ns + set_back,
+            evidence=Evidence(weight(first)),
+        )
+        return Ended(Fate.FAILED, account)
 
 
 def by_rank(result: RunProcsResult, first: int) -> RunProcsResult:
-    """A host's result with its failures by rank, not by local rank. Pure."""
+    """A host's result by rank, not by local rank. Pure."""
     failures = {first + local: failure for local, failure in result.failures.items()}
     stopped = {first + local: failure for local, failure in result.stopped.items()}
-    return replace(result, failures=failures, stopped=stopped)
+    ledger = Ledger(*(tuple(_row(row, first) for row in rows) for rows in result.ledger))
+    return replace(result, failures=failures, stopped=stopped, ledger=ledger)
+
+
+def _row(row: Any, first: int) -> Any:
+    return row if row.rank is None else row._replace(rank=first + row.rank)
 
 
 def master_address(now: Round) -> str:

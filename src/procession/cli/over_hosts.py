@@ -10,15 +10,19 @@ from procession._etcd.meeting import EtcdMeeting
 from procession._etcd.settings import read_settings
 from procession._membership.model import Member, Terms
 from procession._os.ports import free_port
+from procession._os.steady import SteadyClock
+from procession._report.hosts import read_whole, report_of
+from procession._report.render import render_report
 from procession.cli.crew import HostCrew
 from procession.cli.execute import Run, signal_exception
-from procession.cli.say import say, write
+from procession.cli.say import columns, say, write
 from procession.errors import RendezvousConnectionError, RunFailedError, UsageError
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
     from procession._etcd.settings import Settings
     from procession._membership.machine import End
+    from procession._membership.model import Verdict
     from procession.cli.nodes import Nodes
 
 
@@ -36,19 +40,20 @@ class RunOverHosts(Run):
         nodes = self.plan.nodes
         if nodes is None:
             raise ValueError("a plan for this host alone")
-        member = self._member(nodes)
-        crew = HostCrew(self, self.plan, self.gate, signal_exception)
+        member, clock = self._member(nodes), SteadyClock()
+        crew = HostCrew(self, self.plan, self.gate, signal_exception, clock)
         with self.gate.held():
             agent = Agent(
                 member.id,
                 Terms(nodes.least, nodes.most, self.plan.max_restarts),
-                EtcdMeeting(_settings(nodes), self.run_id, member, nodes.lease),
+                EtcdMeeting(_settings(nodes), self.run_id, member, nodes.lease, clock),
                 crew,
                 Patience(nodes.join, nodes.last_call),
                 say,
+                clock,
                 SignalException,
             )
-            conclude(agent.run())
+            conclude(agent.run(), self.plan.title)
 
     def _member(self, nodes: Nodes) -> Member:
         host = os.uname().nodename
@@ -63,8 +68,12 @@ class RunOverHosts(Run):
         )
 
 
-def conclude(end: End) -> None:
+def conclude(end: End, name: str) -> None:
     """Make of an end what the command ends with.
+
+    Args:
+        end: How this host's part has ended.
+        name: What was run.
 
     Raises:
         RunFailedError: The run has failed.
@@ -77,9 +86,20 @@ def conclude(end: End) -> None:
             "without it."
         )
     if verdict.status:
-        if verdict.report:
-            write(f"{verdict.report}\n")
-        raise RunFailedError(f"the run has failed: {verdict.reason}", verdict.status)
+        _show(verdict, name)
+        raise RunFailedError(
+            f"the run has failed: {verdict.reason}", verdict.status, verdict.report
+        )
+
+
+def _show(verdict: Verdict, name: str) -> None:
+    """Print the report, the same on every host; or what is said where no worker has failed."""
+    whole = read_whole(verdict.report)
+    report = report_of(whole, name, verdict.reason)
+    if report.failures:
+        write(f"\n{render_report(report, width=columns())}\n")
+    elif whole.root is not None and whole.root.text:
+        write(f"{whole.root.text}\n")
 
 
 def _settings(nodes: Nodes) -> Settings:

@@ -86,17 +86,20 @@ class Record:
 
     def _report(self, attempt: Attempt, error: BaseException | None) -> dict[str, Any]:
         from procession._report.document import report_json
+        from procession._report.hosts import hosts_json, read_whole, report_of
 
+        whole = read_whole(error.whole) if isinstance(error, RunFailedError) else None
         report = report_json(
-            self._view(attempt),
+            report_of(whole, self.name, str(error)) if whole else self._view(attempt),
             origin=origin(error),
             exit_code=exit_status(error),
             run_id=self.run_id,
             attempt=attempt.number,
             message=message(error),
         )
+        hosts = {"hosts": hosts_json(whole)} if whole else {}
         dropped = attempt.result.dropped if attempt.result else {}
-        return {**report, "dropped": dropped} if dropped else report
+        return {**report, **hosts, **({"dropped": dropped} if dropped else {})}
 
     def _view(self, attempt: Attempt) -> ReportView:
         from procession._report.view import ReportView

@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
+from procession._report.document import shortened
 from procession.cli.say import say
 
 _ROOM = 64 * 1024  # bytes; a report with the tracebacks of a dozen ranks is half of it
@@ -57,7 +58,13 @@ class ReportFile:
         _unlink(self._room)
 
     def _write_in_room(self, document: dict[str, Any], data: bytes) -> None:
-        _write(self._room, data if len(data) <= _ROOM else encoded(shortened(document)), 0)
+        _write(
+            self._room,
+            data
+            if len(data) <= _ROOM
+            else encoded(shortened(document, _LONGEST_TEXT, _MOST_ITEMS)),
+            0,
+        )
         os.replace(self._room, self._path)
 
 
@@ -79,14 +86,3 @@ def _unlink(path: str) -> None:
 def encoded(document: dict[str, Any]) -> bytes:
     """A document as it stands in a file. Pure."""
     return f"{json.dumps(document, indent=1)}\n".encode()
-
-
-def shortened(value: Any) -> Any:
-    """A document with its long texts and lists cut. Pure."""
-    if isinstance(value, dict):
-        return {key: shortened(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [shortened(item) for item in value[:_MOST_ITEMS]]
-    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-        return f"[...] {value[-_LONGEST_TEXT:]}"
-    return value

@@ -59,6 +59,11 @@ class Beside:
         return result
 
     @property
+    def since_boot_ns(self) -> int:
+        """What the wall-clock times of failures have more than CLOCK_MONOTONIC, ns."""
+        return self._gang.since_boot_ns
+
+    @property
     def failing(self) -> bool:
         """Whether a worker has failed, and the others are being stopped for it."""
         return self._gang.failing

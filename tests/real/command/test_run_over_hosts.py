@@ -42,6 +42,30 @@ if name in code:
 SHORT = "lease=3"  # seconds, for who waits for its end; a loaded machine may be late for it
 
 
+# Another host's name and clock, for whatever Python starts under it: launcher and workers.
+DISGUISE = """
+import os, time
+real, uname = time.time_ns, os.uname()
+time.time_ns = lambda: real() + int(os.environ["SIMULATED_SKEW"])
+known = os.uname_result((uname[0], os.environ["SIMULATED_HOST"], *uname[2:]))
+os.uname = lambda: known
+"""
+# Rank 1 raises first, and is held up at its exit; rank 0 leaves a second later, and is dead at once.
+TWO_FAIL = """
+import atexit, os, sys, threading, time
+while not os.path.exists(f"{sys.argv[1]}/go"):
+    time.sleep(0.02)
+if os.environ["RANK"] == "0":
+    while not os.path.exists(f"{sys.argv[1]}/raised"):
+        time.sleep(0.02)
+    time.sleep(1)
+    sys.exit(5)
+atexit.register(threading.Event().wait, 60)
+atexit.register(open, f"{sys.argv[1]}/raised", "w")
+raise ValueError("the first of all")
+"""
+
+
 class Hosts:
     """Commands that share an etcd, and a directory in which their workers tell of themselves."""
 
@@ -51,6 +75,18 @@ class Hosts:
         self.told.mkdir()
         (self.told / "all").touch()
         here.file("s.py", UNTIL_TOLD)
+
+    def disguise(self, name: str, skew: int) -> dict[str, str]:
+        """An environment in which Python finds another host's name, and its clock off by some ns."""
+        (self.here.directory / "sitecustomize.py").write_text(DISGUISE)
+        path = f"{self.here.directory}{os.pathsep}{self.here.environ['PYTHONPATH']}"
+        return {"SIMULATED_HOST": name, "SIMULATED_SKEW": str(skew), "PYTHONPATH": path}
+
+    def report(self, rank: int) -> dict[str, Any]:
+        """report.json of the host of that rank."""
+        runs = self.here.directory / f"runs{rank}"
+        data: dict[str, Any] = json.loads((runs / "latest" / "report.json").read_text())
+        return data
 
     def start(self, rank: int, *words: str, conf: str = "lease=30", **kw: Any) -> Any:
         endpoints = ";".join(member.endpoint for member in self.cluster.members)
@@ -111,6 +147,34 @@ def test_a_failure_is_the_same_everywhere(hosts: Hosts) -> None:
         assert "exitcode  : 42" in text
         assert f"the run has failed: workers failed on {os.uname().nodename}" in text
     assert hosts.here.left() == []
+
+
+def test_the_first_failure_is_the_cause_whatever_the_clocks_show(hosts: Hosts) -> None:
+    hosts.here.file("s.py", TWO_FAIL)
+    disguises = [hosts.disguise("gpu1", 0), hosts.disguise("gpu2", -3600 * 10**9)]
+    processes = [
+        hosts.start(rank, "--nnodes", "2", "--log-dir", f"runs{rank}", environ=disguises[rank])
+        for rank in (0, 1)
+    ]
+    hosts.go()
+    ends = [hosts.end(process) for process in processes]
+    assert [code for code, _ in ends] == [1, 1]
+    reports = [text.partition("=====\n")[2].rpartition("=====\n")[0] for _, text in ends]
+    assert reports[0] == reports[1]
+    text = " ".join(reports[0].split())
+    assert "2 hosts: failed on gpu1, gpu2" in text
+    assert "the clock of gpu1 is 3600.0" in text
+    assert "Other failures: rank 0 on gpu1 (pid: " in text
+    assert text.partition("Root cause (first failure):")[2].find("host : gpu2 rank : 1") > 0
+    assert text.rstrip(" =").endswith("ValueError: the first of all")
+    files = [hosts.report(rank) for rank in (0, 1)]
+    for same in ("root_cause", "failures", "stopped", "ledger", "hosts", "exit_code", "message"):
+        assert files[0][same] == files[1][same]
+    assert [failure["rank"] for failure in files[0]["failures"]] == [1, 0]
+    later = files[0]["failures"][1]
+    between = later["timestamp_ns"] - files[0]["root_cause"]["timestamp_ns"]
+    assert between + later["doubt_ns"] > 0.9e9
+    assert [host["fate"] for host in files[0]["hosts"]] == ["failed", "failed"]
 
 
 def test_the_budget_is_the_runs(hosts: Hosts) -> None:

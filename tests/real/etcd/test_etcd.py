@@ -35,7 +35,7 @@ def unstarted(settings: Any, *names: str) -> tuple[Watch, queue.Queue[dict[str, 
     def tell() -> None:
         views.put({entry.name: entry.value for entry in watch.keys()[1]})
 
-    watch = Watch(settings, names, tell)
+    watch = Watch(settings, names, tell, time.time_ns)
     return watch, views
 
 

@@ -28,6 +28,7 @@ class ToldCrew:
         self.running: Round | None = None
         self.killed_at = 0.0
         self.stopped_at = 0.0
+        self.stubborn = False  # what it comes to after a stop is said by the test
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._ear, self._bell = os.pipe()
 
@@ -38,7 +39,8 @@ class ToldCrew:
 
     def stop(self) -> None:
         self.stopped_at = time.monotonic()
-        self.order(Ended(Fate.STOPPED))
+        if not self.stubborn:
+            self.order(Ended(Fate.STOPPED))
 
     def kill(self) -> None:
         self.running, self.killed_at = None, time.monotonic()
@@ -68,9 +70,10 @@ class ToldCrew:
         self._orders.put(what)
         os.write(self._bell, b"!")
 
-    def fail(self, status: int = 3) -> None:
+    def fail(self, status: int = 3, **known: object) -> None:
+        account = Account(status, "out of luck")._replace(**known)  # type: ignore[arg-type]
         self.order(Failing())
-        self.order(Ended(Fate.FAILED, Account(status, "out of luck")))
+        self.order(Ended(Fate.FAILED, account))
 
     def succeed(self) -> None:
         self.order(Ended(Fate.SUCCEEDED))
@@ -94,12 +97,14 @@ class SimulatedHost:
         patience: Patience = Patience(60, 0.3),  # noqa: B008
         node_rank: int | None = None,
         say: Callable[[str], None] = lambda _: None,
+        skew: int = 0,  # ns that its clock is ahead
     ) -> None:
         self.name = name
         member = Member(f"{name}-{os.urandom(3).hex()}", name, 0, 2, node_rank)
         self.crew = ToldCrew()
-        meeting = EtcdMeeting(settings, run_id, member, ttl)
-        self.agent = Agent(member.id, terms, meeting, self.crew, patience, say, Stopped)
+        self.clock: Callable[[], int] = lambda: time.time_ns() + skew
+        meeting = EtcdMeeting(settings, run_id, member, ttl, self.clock)
+        self.agent = Agent(member.id, terms, meeting, self.crew, patience, say, self.clock, Stopped)
         self.end: End | None = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name)
