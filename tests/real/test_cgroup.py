@@ -34,7 +34,8 @@ needs_cgroup2 = pytest.mark.skipif(not can(), reason="no writable cgroup of vers
 
 
 def show_cgroup() -> str:
-    return Path("/proc/self/cgroup").read_text().splitlines()[-1]
+    """The path of this process's cgroup of version 2."""
+    return Path("/proc/self/cgroup").read_text().splitlines()[-1].removeprefix("0::")
 
 
 @needs_cgroup2
@@ -58,6 +59,27 @@ def test_workers_are_in_it_and_it_goes_with_them(tmp_path: Path, method: str) ->
     )
     context.close(signal.SIGTERM, 0)
     assert not Path(around).exists()
+
+
+@needs_cgroup2
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_worker_that_is_forked_is_there_before_it_does_anything(
+    tmp_path: Path, method: str
+) -> None:
+    """The first move of a gang takes the kernel 13 ms, in which a function can have forked."""
+    run_id = f"test-{os.getpid()}-{method}"
+    result = start_processes(
+        name="c",
+        entrypoint=show_cgroup,
+        args=dict.fromkeys(range(4), ()),
+        envs={rank: {} for rank in range(4)},
+        logs_specs=DefaultLogsSpecs(str(tmp_path)),
+        start_method=method,
+        supervision=Supervision(run_id=run_id, isolate="cgroup"),
+    ).wait()
+    assert result is not None
+    (place,) = set(result.return_values.values())
+    assert run_of_leaf(place) == run_id
 
 
 @needs_cgroup2

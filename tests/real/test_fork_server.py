@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import shutil
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from procession.multiprocessing import (
     Supervision,
     start_processes,
 )
+from procession.testing import wait_gone
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
@@ -167,10 +167,8 @@ def test_a_server_that_was_killed_is_replaced(tmp_path: Path, imports: Path) -> 
         for _ in range(2):
             assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
             pid = int(imports.read_text().splitlines()[-1])
-            handle = os.pidfd_open(pid)
             os.kill(pid, signal.SIGKILL)
-            assert select.select([handle], [], [], 20)[0]
-            os.close(handle)
+            assert wait_gone([pid]) == []
     assert len(imports.read_text().splitlines()) == 2
 
 
@@ -183,9 +181,10 @@ def test_a_guardian_that_was_killed_is_replaced(tmp_path: Path, imports: Path) -
 
 
 def test_a_start_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    args = {0: (), 1: (sys._getframe(),)}  # when the second fails, rank 0 runs or is about to
     with ForkServer() as server:
         with pytest.raises(Exception, match="cannot be pickled"):
-            launch(tmp_path, abs, {0: (1,), 1: (sys._getframe(),)}, fork_server=server)
+            launch(tmp_path, warm.wait_for_ever, args, fork_server=server)
         assert values(tmp_path, abs, {0: (-4,)}, fork_server=server) == {0: 4}
 
 
@@ -288,13 +287,10 @@ def test_nothing_is_left_of_an_import_that_hangs(
     )
     guardian, server, child = map(int, os.read(reader, 100).split())
     os.close(reader)
-    handles = [os.pidfd_open(pid) for pid in (guardian, server, child)]
     target = {"guardian": guardian, "server": server}.get(victim, launcher.pid)
     os.kill(target, signal.SIGINT if victim == "interrupt" else signal.SIGKILL)
     said = launcher.communicate(timeout=30)[1]
-    for handle in handles:
-        assert select.select([handle], [], [], 20)[0]
-        os.close(handle)
+    assert wait_gone([guardian, server, child]) == []
     if victim == "server":
         assert "the import of 'pre_hangs' ended the fork server: SIGKILL" in said
     if victim == "interrupt":

@@ -10,6 +10,7 @@ import pytest
 from tests.stress.matrix import (
     ENTRIES,
     GOES_ON,
+    ISOLATIONS,
     KILLED,
     LOST,
     STROKES,
@@ -22,22 +23,26 @@ from tests.stress.matrix import (
     either,
     expected,
     failed,
+    isolated,
     planned,
     sample,
     signalled,
 )
-from tests.stress.stage import play
+from tests.stress.stage import can_isolate, play
 
 SAMPLE = sample(planned(), 40)
+BOTH = {Victim.LAUNCHER, Victim.GUARDIAN}
+ISOLATED = sample(isolated(), 8)
 
 
-@pytest.mark.parametrize("case", SAMPLE, ids=str)
+@pytest.mark.parametrize("case", [*SAMPLE, *ISOLATED], ids=str)
 def test_nothing_is_left(case: Case, tmp_path: Path) -> None:
+    can_isolate(case.isolate)
     play(case, expected(case), tmp_path)
 
 
 def test_the_matrix_is_whole() -> None:
-    cases = planned()
+    cases = [*planned(), *isolated()]
     assert len({str(case) for case in cases}) == len(cases) >= 500
     assert Counter(case.entry for case in cases).keys() == set(ENTRIES)
     struck = {(s.victim, s.signum) for case in cases for s in case.strokes}
@@ -55,6 +60,16 @@ def test_the_sample_has_something_of_everything() -> None:
         outcome.name for outcome in (KILLED, LOST, failed(9), signalled(15), GOES_ON)
     }
     assert any(expected(case).needs_reap for case in SAMPLE)
+    assert {case.isolate for case in ISOLATED} == set(ISOLATIONS)
+    both = [case for case in isolated() if len({s.victim for s in case.strokes} & BOTH) == 2]
+    assert {(case.isolate, expected(case).needs_reap) for case in both if all_killed(case)} == {
+        ("pidns", False),
+        ("cgroup", True),
+    }
+
+
+def all_killed(case: Case) -> bool:
+    return {stroke.signum for stroke in case.strokes} == {SIGKILL}
 
 
 def test_lots_are_drawn_alike_by_one_seed() -> None:

@@ -72,15 +72,18 @@ class Case(NamedTuple):
         moment: When the strokes fall.
         strokes: One, or two at once.
         seed: Of a random moment, and of what else is drawn by lot.
+        isolate: ``pidns`` or ``cgroup``, in which the gang lives.
     """
 
     entry: str
     moment: Moment
     strokes: tuple[Stroke, ...]
     seed: int = 0
+    isolate: str = ""
 
     def __str__(self) -> str:
-        words = [self.entry, self.moment.value, "+".join(map(str, self.strokes))]
+        entry = f"{self.entry}@{self.isolate}" if self.isolate else self.entry
+        words = [entry, self.moment.value, "+".join(map(str, self.strokes))]
         return "-".join([*words, str(self.seed)] if self.seed else words)
 
     @property
@@ -109,15 +112,22 @@ class Case(NamedTuple):
         return {Moment.GRACE: 2, Moment.SWEEP: 1}.get(self.moment, 0)
 
     @property
+    def moved_in_time(self) -> bool:
+        """True if a worker is in the gang's cgroup before it can have forked: where we fork it."""
+        return self.isolate == "cgroup" and self.entry.endswith(("fork", "forkserver"))
+
+    @property
     def thorough(self) -> bool:
         """True if the daemon closes every fd too, the run's lock among them.
 
         Then only its parents told whose it is: not to `procession reap`, nor to a library's user who
-        has children of their own, once the guardian has been killed.
+        has children of their own, once the guardian has been killed. But a namespace ends with its
+        guardian, whatever is in it, and what is in a cgroup the launcher kills.
         """
         guardian_killed = self.hits(Victim.GUARDIAN, Victim.ANYBODY, by=(SIGKILL,))
         others_killed = self.hits(Victim.LAUNCHER, Victim.GROUP, by=(SIGKILL,))
-        return not guardian_killed or (self.by_command and not others_killed)
+        held = self.by_command or self.moved_in_time
+        return self.isolate == "pidns" or not guardian_killed or (held and not others_killed)
 
     def hits(self, *victims: Victim, by: tuple[Signals, ...]) -> bool:
         """True if one of ``victims`` is struck with one of the signals ``by``."""
@@ -195,7 +205,8 @@ def expected(case: Case) -> Outcome:
             case.moment is Moment.SWEEP and launcher_killed and not guardian_killed,
             either(KILLED, signalled(SIGTERM)),
         ),
-        (launcher_killed and guardian_killed, KILLED._replace(needs_reap=True)),
+        # With the first process of a PID namespace, its guardian, the kernel ends all others.
+        (launcher_killed and guardian_killed, KILLED._replace(needs_reap=case.isolate != "pidns")),
         (case.moment is Moment.SWEEP, either(signalled(SIGTERM), signalled(told))),
         (launcher_killed, KILLED),
         (case.stubborn, signalled(SIGTERM)),  # it had been asked to end, whatever happened then
@@ -260,6 +271,28 @@ def planned(entries: tuple[str, ...] = ENTRIES) -> list[Case]:
         for i, strokes in enumerate(strokes_at(moment)):
             turn = (*LIBRARY, COMMAND[i % len(COMMAND)])
             cases += [Case(entry, moment, strokes) for entry in turn if entry in entries]
+    return cases
+
+
+ISOLATIONS = ("pidns", "cgroup")
+
+
+def isolated() -> list[Case]:
+    """The strokes that isolation is for, by the same entries; it is made when a gang starts."""
+    kills = [(Stroke(victim, SIGKILL),) for victim in (Victim.LAUNCHER, *PAIRS[4])]
+    pairs = [tuple(Stroke(victim, SIGKILL) for victim in pair) for pair in (PAIRS[0], PAIRS[4])]
+    others = [
+        (Stroke(Victim.LAUNCHER, SIGTERM),),
+        (Stroke(Victim.GUARDIAN, SIGSTOP),),
+        (Stroke(Victim.LAUNCHER, SIGTERM), Stroke(Victim.GUARDIAN, SIGKILL)),
+    ]
+    cases = []
+    moments = (Moment.STEADY, Moment.GRACE, Moment.SWEEP)
+    for isolate, moment in product(ISOLATIONS, moments):
+        for i, strokes in enumerate((*kills, *pairs, *others)):
+            if {stroke.victim for stroke in strokes} <= set(PRESENT[moment]):
+                turn = (*LIBRARY, COMMAND[i % len(COMMAND)])
+                cases += [Case(entry, moment, strokes, 0, isolate) for entry in turn]
     return cases
 
 

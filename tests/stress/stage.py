@@ -20,9 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.stress.matrix import Case, Moment, Outcome, Stroke, Victim
 
+from procession._guardian.unguarded import remove_deserted_cgroups
 from procession._os import members, proc
+from procession._os.cgroup import leaf_around, leaves, make_leaf, run_of_leaf
 from procession.testing import Inventory, Ready, RollCall, describe, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -49,6 +52,7 @@ class Play:
         self.launcher = stack.enter_context(self._launch())
         stack.callback(self._end_all)
         self.guardian = 0
+        self.leaf: str | None = None  # the gang's cgroup, if it has one
 
     # ---- the scene
 
@@ -63,6 +67,7 @@ class Play:
                 "PYTHONPATH": os.pathsep.join([source, str(SCRIPTS), str(self.directory)]),
                 "HELD_ROLL": self.roll.path,
                 "HELD_GATE": str(self.directory / "gate"),
+                "ISOLATE": self.case.isolate,
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -93,6 +98,8 @@ class Play:
         if self.case.moment is Moment.EXEC:
             self._install_specs()
             job = ["--logs-specs", "held", *job]
+        if self.case.isolate:
+            job = ["--isolate", self.case.isolate, *job]
         run = [sys.executable, "-m", "procession", "run", "-n", "2", "--log-dir", "logs"]
         return [*run, "--shutdown-timeout", str(self.case.grace), *job, *self._arguments()]
 
@@ -114,6 +121,7 @@ class Play:
         self._hear("held", int(self.case.held))
         self._hear("family", {Moment.EXEC: 0, Moment.START: 1}.get(moment, 2))
         self.guardian = self._await_guardian()
+        self._find_isolated()
         if self.case.stubborn:
             self.launcher.terminate()
             self._hear("term", 2)
@@ -124,6 +132,20 @@ class Play:
         """Wait until so many have said this word."""
         while len([ready for ready in self.heard if ready.name == name]) < count:
             self.heard += self.roll.wait(1, PATIENCE)
+
+    def _find_isolated(self) -> None:
+        """Call processes of a namespace by the numbers that they have out here; find the cgroup."""
+        if self.case.isolate == "pidns":
+            outer = {inner: pid for pid in self.left() if (inner := _inner_pid(pid))}
+            self.heard = [
+                ready._replace(
+                    pid=outer[ready.pid], others=tuple(outer[pid] for pid in ready.others)
+                )
+                for ready in self.families
+            ]
+        if self.case.isolate == "cgroup":
+            self.leaf = leaf_around(self.families[0].pid)
+            assert self.leaf, "no cgroup"
 
     @property
     def families(self) -> list[Ready]:
@@ -227,6 +249,11 @@ class Play:
         self.struck_at = time.monotonic()
         return said
 
+    def remove_deserted_cgroup(self) -> None:
+        """As ``procession reap`` does where nobody lives of a run; by itself it would end others' runs."""
+        others = {run_of_leaf(path) or "" for path in leaves() if path != self.leaf}
+        remove_deserted_cgroups(others)
+
     def ended(self) -> tuple[int, str, str]:
         """The launcher's exit status, the last line of its stdout and all of its stderr."""
         out, err = self.launcher.communicate(timeout=PATIENCE)
@@ -257,6 +284,13 @@ class Play:
         self.launcher.wait(PATIENCE)
 
 
+def _inner_pid(pid: int) -> int:
+    """The number of a process in the innermost of its PID namespaces; 0 if it has ended."""
+    status = proc.read(f"/proc/{pid}/status") or b""
+    line = next((line for line in status.splitlines() if line.startswith(b"NSpid:")), b"0")
+    return int(line.split()[-1])
+
+
 def _faults(log: bytes) -> Iterator[str]:
     lines = log.split(b"\n")
     if lines.pop():
@@ -274,6 +308,19 @@ def _wait_until_stopped(pid: int) -> None:
 
 def _sleep(seconds: float) -> None:
     select.select([], [], [], seconds)
+
+
+def can_isolate(how: str) -> None:
+    """Skip the test where this host does not let us have such an isolation."""
+    if how == "pidns":
+        words = ["unshare", *(() if os.geteuid() == 0 else ("--user",)), "--pid", "--fork", "true"]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip("no PID namespaces are to be had here")
+    if how == "cgroup":
+        try:
+            make_leaf("test").remove()
+        except OSError as error:
+            pytest.skip(f"no writable cgroup of version 2 here: {error}")
 
 
 def play(case: Case, outcome: Outcome, directory: Path) -> None:
@@ -294,6 +341,9 @@ def play(case: Case, outcome: Outcome, directory: Path) -> None:
         left = play.await_end(AT_ONCE + case.grace)
         status, word, err = play.ended()
         assert left == {}, f"left: {left}; stderr: {err}"
+        if outcome.needs_reap:
+            play.remove_deserted_cgroup()
+        assert play.leaf is None or not os.path.exists(play.leaf)
         _check_words(play, outcome, status, word, err)
         assert play.torn_logs() == []
 

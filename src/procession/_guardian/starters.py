@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import NoReturn, Protocol
 
+    from procession._os.cgroup import Leaf
+
     Work = Callable[[int, Sequence[int]], int]
 
     class Starter(Protocol):
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
         def seal(self, private: Iterable[int]) -> None:
             """Take note that no further worker will be started."""
+
+        def use_cgroup(self, leaf: Leaf) -> None:
+            """Have a forked worker go there before it does anything."""
 
 
 LOCK_FD = 3  # where a worker has the run's lock, behind stdin, stdout and stderr
@@ -77,6 +82,9 @@ class ProgramStarter:
     def seal(self, private: Iterable[int]) -> None:
         """Nothing to do: an exec'd guardian holds nothing of the caller's."""
 
+    def use_cgroup(self, leaf: Leaf) -> None:
+        """Nothing to do: between fork and exec nothing of ours runs, so the guardian moves them."""
+
     def _spawn_first(self, order: Order, actions: Sequence[tuple[int, int, int]]) -> int:
         # As the shell and subprocess search PATH: absence goes on to the next directory, and any
         # other failure on the way is a better explanation than the last "not found".
@@ -115,6 +123,7 @@ class ForkStarter:
         self._ignored = frozenset(ignored)
         self._lock = lock
         self._work = work
+        self._leaf: Leaf | None = None
 
     def start(self, order: Order, private: Iterable[int]) -> int:
         """Fork; the child takes its session, fds, signals and environment, and runs the work."""
@@ -138,11 +147,17 @@ class ForkStarter:
         keep = {0, 1, 2, self._lock, *private}
         close_all(fd for fd in open_fds() if fd not in keep)
 
+    def use_cgroup(self, leaf: Leaf) -> None:
+        """Go there in each worker: what it forks is then in it too, however soon."""
+        self._leaf = leaf
+
     def _be_worker(self, order: Order, private: Iterable[int], guardian: int) -> NoReturn:
         status = 1
         try:
             die_with(guardian)
             os.setsid()
+            if self._leaf is not None:
+                self._leaf.add(os.getpid())
             close_all(private)
             beyond = self._place(order.fds)
             lean.restore_defaults(self._ignored)

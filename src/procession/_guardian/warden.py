@@ -201,6 +201,7 @@ class Warden:
         from procession._os.cgroup import Leaf
 
         self._leaf = Leaf(message[1])
+        self._starter.use_cgroup(self._leaf)
 
     def _light(self, message: Message, _fds: list[int]) -> None:
         self._fuse = message[1]

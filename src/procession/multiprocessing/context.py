@@ -90,6 +90,7 @@ class PContext(abc.ABC):
         self._inherited_env: dict[str, str] = {}  # the caller's, as it is at `start()`
         self._gang: Gang | None = None
         self._start_failed = False
+        self._swept = False  # nothing is left for the gang's guardian to guard
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(signal_exception, weakly(self._forward), weakly(self._ask))
         self._held_things = ExitStack()
@@ -245,7 +246,7 @@ class PContext(abc.ABC):
             LEASE.take()
             self._held_things.callback(LEASE.give_back)
             gang = self._gang = self._make_gang()
-            self._held_things.callback(gang.close)
+            self._held_things.callback(self._close_gang, gang)
             gang.watch(self._gate.wake_fd, self._gate.note_wakeup)
             for rank in range(self.nprocs):
                 if gang.make_room(self._interrupted):
@@ -284,16 +285,16 @@ class PContext(abc.ABC):
             self._held_things.callback(guardian.close)
             return guardian
         guardian = kept.lend(self._supervision.isolate)
-        self._held_things.callback(lambda: kept.take_back(swept=self._is_swept()))
+        self._held_things.callback(lambda: kept.take_back(swept=self._swept))
         return guardian
 
     def _kept_guardian(self) -> KeptGuardian | None:
         wishes = self._supervision
         return wishes.fork_server.kept if wishes.fork_server else wishes.guardian
 
-    def _is_swept(self) -> bool:
-        gang = self._gang
-        return gang is not None and gang.phase is Phase.ENDED and not gang.guardian_lost
+    def _close_gang(self, gang: Gang) -> None:
+        self._swept = gang.phase is Phase.ENDED and not gang.guardian_lost
+        gang.close()
 
     def _shown(self, tee: dict[int, str]) -> dict[int, str]:
         """Leave out what never holds anything, and the global ranks that are not wished for."""

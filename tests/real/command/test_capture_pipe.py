@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from procession.testing import stop
+from procession.testing import stop, wait_gone
 
 LINES = """
 import os, sys
@@ -96,12 +95,9 @@ def test_the_scribe_ends_with_a_launcher_that_is_killed(here: Any) -> None:
     script = "import time; print('runs', flush=True); time.sleep(60)"
     process = here.start("--capture", "pipe", here.file("s.py", script).name)
     assert process.stdout.readline() == "[default0]:runs\n"
-    scribe = os.pidfd_open(scribe_of(process.pid))
+    scribe = scribe_of(process.pid)
     process.kill()
-    poll = select.poll()
-    poll.register(scribe, select.POLLIN)
-    assert poll.poll(30_000)
-    os.close(scribe)
+    assert wait_gone([scribe]) == []
     process.wait()
     wait_for(lambda: here.left() == [])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from procession._os import proc
 from procession.testing import stop, wait_gone
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -48,16 +48,7 @@ class Run:
 
 def living(pids: list[int]) -> list[int]:
     """Those of ``pids`` that live; a zombie does not, whoever has to reap it."""
-    found = []
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            fd = os.pidfd_open(pid)
-            poller = select.poll()
-            poller.register(fd, select.POLLIN)
-            if not poller.poll(0):
-                found.append(pid)
-            os.close(fd)
-    return found
+    return list(proc.living(pids))
 
 
 def reap(here: Any, *words: str) -> subprocess.CompletedProcess[str]:

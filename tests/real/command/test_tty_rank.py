@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from procession.testing import wait_gone
+
 
 class Person:
     """Before a terminal, on which a run is started."""
@@ -177,10 +179,9 @@ def test_the_terminal_is_put_back_when_the_launcher_is_killed(here: Any, person:
     here.file("s.py", WAITS)
     person.start("--tty-rank", "0", "s.py")
     person.see("ready")
-    relay = os.pidfd_open(relay_of(person.process.pid))
+    relay = relay_of(person.process.pid)
     person.process.kill()
-    assert select.select([relay], [], [], 30)[0]
-    os.close(relay)
+    assert wait_gone([relay]) == []
     assert person.mode_is_as_before()
     person.process.wait()
 
