@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import procession
 
 ROOT = Path(__file__).parents[2]
@@ -17,11 +19,13 @@ SOURCE = Path(procession.__file__).parents[1]  # installed or not
 LAUNCH = ("-m", "procession.run", "--nproc-per-node=4")
 
 
-def example(name: str, cwd: Path, *launcher: str) -> subprocess.CompletedProcess[str]:
+def example(
+    name: str, cwd: Path, *launcher: str, words: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run an example to its end."""
     known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "TMPDIR": str(cwd)}
     return subprocess.run(
-        [sys.executable, *launcher, str(ROOT / "examples" / name)],
+        [sys.executable, *launcher, str(ROOT / "examples" / name), *words],
         cwd=cwd,
         env=known,
         stdin=subprocess.DEVNULL,
@@ -53,6 +57,24 @@ def test_fails_names_the_rank_that_raised_and_not_its_victims(tmp_path: Path) ->
     )
     report = json.loads((tmp_path / "procession-runs" / "latest" / "report.json").read_text())
     assert report["root_cause"]["rank"] == 2
+
+
+@pytest.mark.parametrize(
+    ("deed", "words", "code", "last"),
+    [
+        ("flaky", ("--restart-backoff", "100ms"), 0, "attempt 3 of 4: rank 1 died of SIGKILL"),
+        ("bug", ("--no-restart-on", "same-traceback"), 1, "same-traceback (restarts.py:27 in bug)"),
+        ("refuses", ("--no-restart-on", "75"), 75, "no further attempt: --no-restart-on 75"),
+    ],
+)
+def test_restarts_are_as_the_policy_says(
+    deed: str, words: tuple[str, ...], code: int, last: str, tmp_path: Path
+) -> None:
+    launch = ("-m", "procession.run", "-n", "2", "--max-restarts", "3", *words)
+    run = example("restarts.py", tmp_path, *launch, words=(deed,))
+    assert run.returncode == code, run.stderr
+    ours = [line for line in run.stderr.splitlines() if line.startswith("procession: ")]
+    assert last in ours[-1]
 
 
 def test_functions_returns_values_and_shows_output(tmp_path: Path) -> None:

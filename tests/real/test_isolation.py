@@ -101,7 +101,7 @@ def test_what_a_worker_sees(tmp_path: Path) -> None:
         tmp_path=tmp_path,
     )
     assert (code, out) == (7, f"True 1 {os.getuid()} True\n" * 2)
-    assert "attempt 2 of 2 starts" in err
+    assert "attempt 2 of 2: " in err
 
 
 @pytest.fixture

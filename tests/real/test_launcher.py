@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from procession import metrics
 from procession.agent.server import LocalElasticAgent, WorkerSpec, WorkerState
-from procession.launcher import LaunchConfig, elastic_launch
+from procession.launcher import LaunchConfig, RestartPolicy, elastic_launch
 from procession.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from procession.multiprocessing.errors import ChildFailedError
 from procession.rendezvous.alone import Alone
@@ -63,6 +64,45 @@ def test_workers_are_started_again(config: LaunchConfig, tmp_path: Path) -> None
     assert states.count("START") == 4
     assert states.count("RENDEZVOUS") == 2
     assert states[-3:] == ["SUCCEEDED"] * 3  # two workers, and the agent
+
+
+def test_the_policy_decides(config: LaunchConfig, caplog: pytest.LogCaptureFixture) -> None:
+    config.max_restarts = 3
+    config.restarts = RestartPolicy.read(no_restart_on="42")
+    with pytest.raises(ChildFailedError):
+        elastic_launch(config, launched.leave_with)(42)
+    assert caplog.messages == [
+        "rank 1 failed (exit code 42); no further attempt: --no-restart-on 42"
+    ]
+
+
+def test_a_signal_ends_a_pause(config: LaunchConfig) -> None:
+    config.max_restarts = 1
+    config.restarts = RestartPolicy.read(backoff="10m")
+    told, usual = threading.Event(), signal.getsignal(signal.SIGTERM)
+
+    class Tells(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "restarting in" in record.getMessage():
+                told.set()
+
+    def end_the_pause() -> None:
+        if told.wait(40):
+            while signal.getsignal(signal.SIGTERM) == usual:  # the pause has not begun
+                time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    tells, logger = Tells(), logging.getLogger("procession.agent.server.restarts")
+    logger.addHandler(tells)
+    ender = threading.Thread(target=end_the_pause)
+    ender.start()
+    try:
+        with pytest.raises(SignalException):
+            elastic_launch(config, launched.leave_with)(42)
+    finally:
+        logger.removeHandler(tells)
+        ender.join()
+    assert signal.getsignal(signal.SIGTERM) == usual
 
 
 def test_a_failure_is_the_workers_own(config: LaunchConfig) -> None:

@@ -246,8 +246,12 @@ def test_explain() -> None:
             "  SIGTERM, SIGINT, SIGHUP, SIGQUIT: stop the workers, exit status 128 + number"
         ]),
         (("--max-restarts", "2"), "/l", [
-            "  all start again, at most 2 times; then a report, and the failed worker's exit status "
-            "(128 + n if signal n ended it)"
+            "  all start again, at most 2 times",
+            "  then a report, and the failed worker's exit status (128 + n if signal n ended it)",
+        ]),
+        (("--max-restarts", "1", "--no-restart-on", "oom", "--restart-backoff", "1s:60s"), "/l", [
+            "  all start again, at most 1 time, but not after oom",
+            "    after a pause of 1 s, doubled up to 60 s (less up to a quarter, by chance)",
         ]),
         (("--master-port", "5"), "/l", ["  MASTER_PORT                      5"]),
     ],

@@ -35,6 +35,9 @@ from procession._membership.rules import (
     next_round,
     waiting,
 )
+from procession._restarts.cause import Cause
+from procession._restarts.options import read_policy
+from procession._restarts.policy import RestartPolicy
 
 
 def members(*hosts: str, ranks: tuple[int | None, ...] = ()) -> tuple[Member, ...]:
@@ -164,6 +167,110 @@ def test_the_verdict(view: View, status: int, reason: str) -> None:
     assert following.verdict.reason.startswith(reason)
 
 
+RAISED = Cause(exception="ValueError", frames="ab", words="rank 1 on h1 raised ValueError")
+
+
+def failed_of(cause: Cause, *, lived: float = 0.0, before: Round | None = None) -> View:
+    """A round of two hosts, of which the second has failed."""
+    view = after(S, F)
+    account = Account(7, "a report", cause=cause, lived=lived)
+    stopped, failed = view.outcomes
+    outcomes = (stopped, failed._replace(account=account))
+    return view._replace(round=before or view.round, outcomes=outcomes)
+
+
+def following(
+    view: View, policy: RestartPolicy, *, rested: bool = False, most: int = 2
+) -> Round | None:
+    return next_round(view, Terms(2, 2, most, policy), last_call_over=True, rested=rested)
+
+
+def test_a_rule_ends_the_run() -> None:
+    found = following(failed_of(RAISED), read_policy(no_restart_on="exception"))
+    assert found is not None
+    assert found.verdict is not None
+    assert found.verdict[:2] == (
+        7,
+        "workers failed on h1 (rank 1 on h1 raised ValueError; no further attempt: "
+        "--no-restart-on exception)",
+    )
+
+
+def test_a_lost_host_is_a_class_of_failures() -> None:
+    view = after(None, S, gone=(0,))
+    terms = Terms(1, 2, 3, read_policy(no_restart_on="lost-host"))
+    found = next_round(view, terms, last_call_over=True)
+    assert found is not None
+    assert found.verdict is not None
+    assert found.verdict.reason.endswith("(lost h0; no further attempt: --no-restart-on lost-host)")
+
+
+def test_the_cause_goes_on_to_the_next_round() -> None:
+    twice = read_policy(no_restart_on="same-traceback")
+    first = following(failed_of(RAISED), twice)
+    assert first is not None
+    assert first.cause == RAISED
+    assert first.verdict is None
+    again = following(failed_of(RAISED, before=first), twice)
+    assert again is not None
+    assert again.verdict is not None
+    other = following(failed_of(RAISED._replace(frames="cd"), before=first), twice)
+    assert other is not None
+    assert other.verdict is None
+
+
+def test_long_work_refills_the_budget() -> None:
+    spent = Round(4, after(S, F).round.seats, restarts=2)  # type: ignore[union-attr]
+    hours = read_policy(refill="1h")
+    out = following(failed_of(RAISED, lived=3599, before=spent), hours)
+    assert out is not None
+    assert out.verdict is not None
+    refilled = following(failed_of(RAISED, lived=3600, before=spent), hours)
+    assert refilled is not None
+    assert (refilled.restarts, refilled.worked) == (1, 3600)
+    left = after(L, S, gone=(0,))._replace(round=spent)
+    left = left._replace(
+        outcomes=(left.outcomes[0], left.outcomes[1]._replace(account=Account(lived=9999)))
+    )
+    regrouped = next_round(left, Terms(1, 2, 2, hours), last_call_over=True)
+    assert regrouped is not None
+    assert regrouped.restarts == 0
+
+
+def test_the_next_round_waits_out_the_pause() -> None:
+    view, pauses = failed_of(RAISED), read_policy(backoff="4s")
+    told = following(view, pauses)
+    assert told is not None
+    assert (told.generation, told.restarts, told.cause) == (4, 1, RAISED)
+    assert told.seats == (view.round and view.round.seats)
+    assert 3 <= told.pause <= 4
+    decided = view._replace(round=told)
+    assert following(decided, pauses) is None
+    again = following(decided, read_policy(no_restart_on="exception"), rested=True)
+    assert again is not None  # what was decided is not thought over
+    assert again == Round(5, told.seats, 1, cause=RAISED)
+
+
+def test_every_host_rests_and_the_leader_goes_on() -> None:
+    view, terms = (
+        failed_of(RAISED)._replace(called_off=True),
+        Terms(2, 2, 2, read_policy(backoff="4s")),
+    )
+    told = following(view, terms.policy)
+    assert told is not None
+    for me, leads in (("id-0", True), ("id-1", False)):
+        state = State(me, terms, Phase.JOINING, 4)
+        state, effects = machine.step(state, Seen(view))
+        assert effects == ((Propose(told, view.revision),) if leads else ())
+        decided = view._replace(round=told, revision=8)
+        state, effects = machine.step(state, Seen(decided))
+        assert [type(effect) for effect in effects] == [machine.Rest]
+        state, effects = machine.step(state, Seen(decided))
+        assert effects == ()  # begun once
+        state, effects = machine.step(state, machine.Rested(4))
+        assert [type(effect) for effect in effects] == [Propose] * leads
+
+
 def test_the_cause_is_what_was_told_first() -> None:
     seats = members("a", "b", "c")
     told = (
@@ -205,7 +312,8 @@ def test_the_leader_calls_the_round_of_a_lost_host_off_once() -> None:
     state, effects = machine.step(state, Ended(S))
     settled = view._replace(outcomes=(Outcome("id-0", S),))
     state, effects = machine.step(state, Seen(settled))
-    assert effects == (Propose(Round(5, members("h0"), 1), 7),)
+    following = Round(5, members("h0"), 1, cause=Cause("host", words="lost h1"))
+    assert effects == (Propose(following, 7),)
     assert machine.step(state, Seen(settled))[1] == ()  # it is on its way
 
 

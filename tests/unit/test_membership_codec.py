@@ -20,12 +20,14 @@ from procession._membership.model import (
     Verdict,
     View,
 )
+from procession._restarts.cause import Cause
 from procession.errors import RendezvousStateError
 
 KEYS = Keys("my/run")
 A = Member("a-1", "a", 5, 2, 1, "10.0.0.1", 1000)
 B = Member("b-1", "b", 7)
-ACCOUNT = Account(3, "t", "story", 5, Evidence.KILLED, 7, Beat("b-1", 8, 9))
+CAUSE = Cause("worker", -9, "ValueError", "a.py:3", "ab", words="rank 1 died of SIGKILL")
+ACCOUNT = Account(3, "t", "story", 5, Evidence.KILLED, 7, Beat("b-1", 8, 9), CAUSE, 4.5)
 
 
 def test_keys_hold_what_an_id_may_hold() -> None:
@@ -35,7 +37,7 @@ def test_keys_hold_what_an_id_may_hold() -> None:
 
 @pytest.mark.parametrize("verdict", [None, Verdict(3, "why", "text")])
 def test_a_view_is_read(verdict: Verdict | None) -> None:
-    now = Round(4, (A, B), 2, verdict=verdict)
+    now = Round(4, (A, B), 2, verdict=verdict, cause=verdict and CAUSE, worked=2.5, pause=0.5)
     entries = [
         Entry(KEYS.member("b-1"), codec.member_json(B), 7, 7),
         Entry(KEYS.member("a-1"), codec.member_json(A._replace(since=0)), 5, 5),

@@ -12,12 +12,17 @@ from tests.unit.worlds import World, explore
 from procession._membership import machine, rules
 from procession._membership.machine import CallOff, End, Kill, Phase, State, Step, Stop
 from procession._membership.model import Fate, Member, Round, Terms, View
+from procession._restarts.policy import RestartPolicy
 
 pytestmark = pytest.mark.timeout(120)
 
 TWO = (2, Terms(2, 2, 1), 1)
 ONE_OR_TWO = (2, Terms(1, 2, 1), 1)
 ONE_OF_TWO = (2, Terms(1, 1, 0), 1)
+PAUSED = (2, Terms(2, 2, 1, RestartPolicy(least=1.0, most=2.0)), 1)
+
+
+AFTER = rules._after
 
 
 class Mutant(NamedTuple):
@@ -58,10 +63,14 @@ def take_seat_again(state: State) -> Step:
     return mine, (machine.Start(now, rank),)
 
 
-def after_for_nothing(view: View, now: Round, terms: Terms) -> Round | None:
+def after_for_nothing(view: View, now: Round, terms: Terms, *, rested: bool) -> Round | None:
     if len(view.members) < terms.least:
         return None
     return Round(now.generation + 1, view.members[: terms.most], now.restarts)
+
+
+def after_no_time(view: View, now: Round, terms: Terms, *, rested: bool) -> Round | None:
+    return AFTER(view, now, terms, rested=True)
 
 
 def ends_and_kills_later(state: State, event: Any) -> Step:
@@ -97,6 +106,10 @@ MUTANTS = {
     "a round has more hosts than asked for": Mutant(rules, "_seated", seated_over, ONE_OF_TWO),
     "a host has two ranks": Mutant(rules, "_seated", seated_twice),
     "failures are not counted": Mutant(rules, "_after", after_for_nothing, TWO),
+    "a pause is not waited out": Mutant(rules, "_after", after_no_time, PAUSED),
+    "nobody begins to rest": Mutant(
+        machine, "_rest", lambda state, effects: (state, effects), PAUSED
+    ),
     "too few are enough": Mutant(
         rules, "_first_round", lambda view, terms, **_: Round(0, view.members)
     ),

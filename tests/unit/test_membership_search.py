@@ -8,8 +8,19 @@ from hypothesis import strategies as st
 from tests.unit.worlds import Ways, World, come_to_rest, explore, guarded
 
 from procession._membership.model import Terms
+from procession._restarts.policy import RestartPolicy
 
 pytestmark = pytest.mark.timeout(300)
+
+PAUSES = RestartPolicy(least=1.0, most=2.0)
+
+
+def short(value: object) -> str:
+    """A parameter in a test's name."""
+    if not isinstance(value, Terms):
+        return str(value)
+    pauses = "-pauses" if value.policy.most else ""
+    return f"{value.least}to{value.most}-restarts{value.max_restarts}{pauses}"
 
 
 @pytest.mark.parametrize(
@@ -20,19 +31,27 @@ pytestmark = pytest.mark.timeout(300)
         (2, Terms(2, 2, 1), 1),
         (2, Terms(1, 2, 1), 1),
         (2, Terms(1, 1, 0), 1),
+        (2, Terms(2, 2, 1, PAUSES), 1),
+        (2, Terms(1, 2, 1, PAUSES), 1),
     ],
-    ids=str,
+    ids=short,
 )
 def test_every_interleaving(hosts: int, terms: Terms, faults: int) -> None:
     found = explore(hosts, terms, faults)
-    print(f"{hosts} hosts, {terms}, {faults} faults: {found.worlds} worlds, {found.still} at rest")
+    print(
+        f"{hosts} hosts, {short(terms)}, {faults} faults: {found.worlds} worlds, {found.still} at rest"
+    )
     assert found.still > 0
 
 
-@pytest.mark.parametrize("terms", [Terms(2, 2, 1), Terms(1, 2, 1), Terms(1, 1, 0)], ids=str)
+@pytest.mark.parametrize(
+    "terms", [Terms(2, 2, 1), Terms(1, 2, 1), Terms(1, 1, 0), Terms(2, 2, 1, PAUSES)], ids=short
+)
 def test_every_interleaving_where_all_see_all(terms: Terms) -> None:
     found = explore(2, terms, 1, elects=False)
-    print(f"2 hosts, {terms}, 1 fault, all see all: {found.worlds} worlds, {found.still} at rest")
+    print(
+        f"2 hosts, {short(terms)}, 1 fault, all see all: {found.worlds} worlds, {found.still} at rest"
+    )
     assert found.still > 0
 
 
@@ -46,11 +65,13 @@ def test_every_interleaving_where_all_see_all(terms: Terms) -> None:
         (3, Terms(3, 3, 0), 1),
         (3, Terms(2, 3, 0), 0),
     ],
-    ids=str,
+    ids=short,
 )
 def test_every_interleaving_of_larger_worlds(hosts: int, terms: Terms, faults: int) -> None:
     found = explore(hosts, terms, faults)
-    print(f"{hosts} hosts, {terms}, {faults} faults: {found.worlds} worlds, {found.still} at rest")
+    print(
+        f"{hosts} hosts, {short(terms)}, {faults} faults: {found.worlds} worlds, {found.still} at rest"
+    )
     assert found.still > 0
 
 
@@ -59,10 +80,13 @@ def test_every_interleaving_of_larger_worlds(hosts: int, terms: Terms, faults: i
     least=st.integers(1, 3),
     spare=st.integers(0, 2),
     restarts=st.integers(0, 3),
+    policy=st.sampled_from([RestartPolicy(), PAUSES]),
     data=st.data(),
 )
-def test_long_random_ways(least: int, spare: int, restarts: int, data: st.DataObject) -> None:
-    terms = Terms(least, least + spare, restarts)
+def test_long_random_ways(
+    least: int, spare: int, restarts: int, policy: RestartPolicy, data: st.DataObject
+) -> None:
+    terms = Terms(least, least + spare, restarts, policy)
     world = World((None,) * 5)
     way: Ways = {world: None}
     for _ in range(data.draw(st.integers(20, 150))):

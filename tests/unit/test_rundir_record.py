@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from procession.cli.command import Command
-from procession.cli.execute import restart_line, stopping_line
+from procession.cli.execute import stopping_line
 from procession.cli.exits import exit_status
 from procession.cli.record import Record, message, origin
 from procession.cli.runid import random_id
@@ -103,15 +103,6 @@ def test_the_root_cause_comes_first_in_the_record() -> None:
     document = record.document(ChildFailedError("s.py", result.failures), 9)
     assert [(view["rank"], view["exitcode"]) for view in document["failures"]] == [(3, 5), (0, 1)]
     assert document["exit_code"] == document["root_cause"]["exitcode"] == 5
-
-
-def test_what_is_said_before_another_attempt() -> None:
-    one = RunProcsResult(failures={2: failure(2, -11)})
-    two = RunProcsResult(failures={2: failure(2, 3), 0: failure(0, 1)})
-    assert restart_line(one, 2, 4) == "rank 2 failed (SIGSEGV); attempt 2 of 4 starts"
-    assert (
-        restart_line(two, 4, 4) == "rank 2 and 1 more failed (exit code 3); attempt 4 of 4 starts"
-    )
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 from procession._loop.machine import ECHO
-from procession.cli.stopping import leaving_line
-from procession.multiprocessing import RunProcsResult
+from procession.cli.stopping import left_as_asked
 from procession.multiprocessing.errors import ProcessFailure
 from procession.multiprocessing.stop_file import StopFile
 
 
-def failed(exitcode: int, error_file: str = "<N/A>") -> RunProcsResult:
-    failure = ProcessFailure(0, 7, exitcode, error_file, timestamp_ns=1)
-    return RunProcsResult(failures={3: failure})
+def failed(exitcode: int, error_file: str = "<N/A>") -> dict[int, ProcessFailure]:
+    return {3: ProcessFailure(0, 7, exitcode, error_file, timestamp_ns=1)}
 
 
 @pytest.mark.parametrize(
@@ -24,21 +22,16 @@ def failed(exitcode: int, error_file: str = "<N/A>") -> RunProcsResult:
     [(75, True), (85, True), (128, True), (2, True), (1, False), (137, False), (-9, False)],
 )
 def test_a_status_of_its_own_choice(exitcode: int, leaves: bool) -> None:
-    line = leaving_line(failed(exitcode))
-    assert (line is not None) == leaves
-    if line is not None:
-        assert line == (
-            f"rank 3 left (exit code {exitcode}) after the stop file was made; no further attempt"
-        )
+    assert left_as_asked(failed(exitcode)) == leaves
 
 
 def test_what_raised_did_not_leave(tmp_path: Path) -> None:
     (tmp_path / "error.json").write_text('{"message": "boom"}')
-    assert leaving_line(failed(75, str(tmp_path / "error.json"))) is None
+    assert not left_as_asked(failed(75, str(tmp_path / "error.json")))
 
 
 def test_nobody_failed() -> None:
-    assert leaving_line(RunProcsResult()) is None
+    assert not left_as_asked({})
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from procession._membership.machine import (
     Left,
     Phase,
     Propose,
+    Rested,
     Seen,
     Start,
     State,
@@ -104,6 +105,7 @@ def happen(world: World, n: int, event: object) -> World:
     host = host._replace(state=state)
     for effect in effects:
         if isinstance(effect, (Propose, CallOff, Tell, Leave)):
+            assert not isinstance(effect, Propose) or is_rested(effect, state), "too early"
             host = host._replace(sent=(*host.sent, effect))
         elif isinstance(effect, Start):
             assert host.running is None, "workers are started over others"
@@ -123,6 +125,13 @@ def happen(world: World, n: int, event: object) -> World:
             else:
                 assert isinstance(event, (CutOff, Left)) or state.leaving, "it ended for no reason"
     return world.put(n, host)
+
+
+def is_rested(effect: Propose, state: State) -> bool:
+    """Whether a gang after a failure is proposed no earlier than the pause allows."""
+    following, pauses = effect.round, state.terms.policy.most > 0
+    is_gang = following.verdict is None and not following.pause
+    return not (pauses and is_gang and following.cause) or state.rested == following.generation - 1
 
 
 def arrive(world: World, n: int) -> World:
@@ -153,11 +162,17 @@ def succeed(world: World, following: Round) -> World:
         if not following.verdict.status:
             assert {fates.get(s.id) for s in old.seats} == {Fate.SUCCEEDED}, "no success"
         return world._replace(round=following, revision=world.revision + 1, outcomes=())
+    if following.pause:
+        assert old is not None, "a pause before the first gang"
+        assert (old.generation, old.pause) == (following.generation, 0), "decided twice"
+        assert following.restarts == old.restarts + 1, "a failure that does not count"
+        return world._replace(round=following, revision=world.revision + 1)
     expected = old.generation + 1 if old is not None else 0
     assert following.generation == expected, "a round twice, or none"
     if old is not None and any(world.is_there(seat.id) for seat in old.seats):
         failed = {Fate.FAILED, Fate.FAILING} & set(fates.values())
-        assert following.restarts >= old.restarts + bool(failed), "a failure that does not count"
+        counts = bool(failed) and not old.pause
+        assert following.restarts >= old.restarts + counts, "a failure that does not count"
         assert world.called_off or old.generation < 0, "nobody was told that the round is over"
     fresh = world._replace(round=following, revision=world.revision + 1, outcomes=())
     return fresh._replace(called_off=False)
@@ -213,6 +228,8 @@ def ordinary(world: World, n: int, host: Host) -> Iterator[tuple[str, World]]:
         yield f"look {n}", happen(world, n, Seen(world.view(name(n))))
     if host.state.calling and not host.quiet:
         yield f"call over {n}", happen(world, n, CallOver())
+    if host.state.resting != host.state.rested and not host.quiet:
+        yield f"rested {n}", happen(world, n, Rested(host.state.resting))
     if host.running is not None and (host.stopping or host.failing):
         fate = Fate.FAILED if host.failing else Fate.STOPPED
         yield f"ended {n}", finish(world, n, host, fate)

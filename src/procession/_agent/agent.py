@@ -20,12 +20,17 @@ from procession._membership.machine import (
     Left,
     Phase,
     Propose,
+    Rest,
+    Rested,
     Start,
     Stop,
     Tell,
 )
 from procession._membership.model import Account, Fate, Roll
 from procession._membership.rules import leader
+from procession._restarts.cause import START, Cause
+from procession._restarts.policy import Again, Budget
+from procession._restarts.words import again_line
 from procession.errors import ProcessionError, RendezvousClosedError, RendezvousTimeoutError
 
 if TYPE_CHECKING:
@@ -120,6 +125,8 @@ class Agent:
         self._not_started: ProcessionError | None = None
         self._came_late = False  # the run was over before this host came
         self._call_until = math.inf
+        self._rest: Rest | None = None
+        self._rest_until = math.inf
         self._waiting_since = time.monotonic()
         self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
         self._roll = Roll((), 0)
@@ -177,7 +184,13 @@ class Agent:
         return events + self._due()
 
     def _timeout(self) -> float:
-        due = min(self._call_until, self._join_until(), self._word_due_at(), self._beat_due)
+        due = min(
+            self._call_until,
+            self._rest_until,
+            self._join_until(),
+            self._word_due_at(),
+            self._beat_due,
+        )
         return max(due - time.monotonic(), 0.0)
 
     def _join_until(self) -> float:
@@ -194,6 +207,9 @@ class Agent:
             events.append(CallOver())
         if now >= self._beat_due:
             self._beat()
+        if now >= self._rest_until and self._rest is not None:
+            self._rest_until = math.inf
+            events.append(Rested(self._rest.generation))
         if now >= self._word_due_at():
             last = self._join_until() - _LAST_WORD
             self._word_due = min(now + _BETWEEN_WORDS, last if last > now else math.inf)
@@ -228,12 +244,29 @@ class Agent:
         if not self._meeting.is_good:
             self._step(CutOff("this host's lease may have run out"))
             return
+        self._say_why(effect.round)
         try:
             self._crew.start(effect.round, effect.rank)
             self._not_started = None
         except ProcessionError as error:
             self._not_started = error
-            self._step(Ended(Fate.FAILED, Account(error.exit_code, str(error))))
+            cause = Cause(START, error.exit_code, words=f"workers could not be started: {error}")
+            self._step(Ended(Fate.FAILED, Account(error.exit_code, str(error), cause=cause)))
+
+    def _say_why(self, now: Round) -> None:
+        """Say what the gang before failed of, unless that was said when a pause began."""
+        said = self._rest is not None and self._rest.generation == now.generation - 1
+        if now.cause is not None and not said:
+            again = Again(Budget(now.restarts, now.cause), worked=now.worked)
+            self._say(again_line(again, self._state.terms.max_restarts))
+
+    def _begin_rest(self, effect: Rest) -> None:
+        """The pause is not a part of the time that hosts are waited for."""
+        self._rest = effect
+        self._rest_until = time.monotonic() + effect.again.pause
+        self._waiting_since = self._rest_until
+        self._word_due = self._rest_until + _BEFORE_FIRST_WORD
+        self._say(again_line(effect.again, self._state.terms.max_restarts))
 
     def _stop(self, _effect: Stop) -> None:
         self._crew.stop()
@@ -276,6 +309,7 @@ class Agent:
         CallOff: _call_off,
         Tell: _tell,
         Call: _called,
+        Rest: _begin_rest,
         Leave: _leave,
         End: _ended,
     }

@@ -12,9 +12,12 @@ poll(2) interrupts nothing.
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import signal
 import threading
+import time
 from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import TYPE_CHECKING, Any
@@ -156,6 +159,26 @@ class SignalGate:
         """Empty the wakeup pipe."""
         with suppress(BlockingIOError):
             os.read(self.wake_fd, 4096)
+
+    def sleep(self, seconds: float, fd: int = -1) -> None:
+        """Sleep until a terminating signal is there, ``fd`` is readable, or the time is over; held.
+
+        A signal of another kind may end it early.
+        """
+        poller = select.poll()
+        for each in (self.wake_fd, fd):
+            if each >= 0:
+                poller.register(each, select.POLLIN)
+        if not self._pending:
+            poller.poll(None if seconds == math.inf else math.ceil(max(seconds, 0) * 1000))
+        self.note_wakeup()
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass; a terminating signal ends that at once, and is raised."""
+        until = time.monotonic() + seconds
+        with self.held():
+            while not self.pending and (left := until - time.monotonic()) > 0:
+                self.sleep(left)
 
     @property
     def holding(self) -> bool:

@@ -17,6 +17,7 @@ from procession._membership.model import (
     Verdict,
     View,
 )
+from procession._restarts.cause import Cause
 from procession.errors import RendezvousStateError
 
 if TYPE_CHECKING:
@@ -186,7 +187,8 @@ def read_round(data: dict[str, Any]) -> Round:
     """
     seats = tuple(Member(*seat) for seat in data["seats"])
     verdict = Verdict(**data["verdict"]) if data["verdict"] else None
-    return Round(**{**data, "seats": seats, "verdict": verdict})
+    cause = Cause(*data["cause"]) if data["cause"] else None
+    return Round(**{**data, "seats": seats, "verdict": verdict, "cause": cause})
 
 
 def _outcome(entry: Entry, data: dict[str, Any]) -> Outcome:
@@ -197,7 +199,9 @@ def _outcome(entry: Entry, data: dict[str, Any]) -> Outcome:
 
 def _account(data: dict[str, Any]) -> Account:
     beat = Beat(*data["beat"]) if data["beat"] else None
-    return Account(**{**data, "evidence": Evidence(data["evidence"]), "beat": beat})
+    cause = Cause(*data["cause"]) if data["cause"] else None
+    evidence = Evidence(data["evidence"])
+    return Account(**{**data, "evidence": evidence, "beat": beat, "cause": cause})
 
 
 def _json(data: dict[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ STOPPING    -               -           tell          tell; join         kill   
 DONE        -               join        -             -                  end      leave
 ENDED       -               -           -             -                  -        -
 
-JOINING waits for a seat in a round that is not over; DONE has all its workers ended well and waits
+JOINING waits for a seat in a round that is not over, and rests first where a failure asks for it; DONE has all its workers ended well and waits
 for the others, without end: their failure would have it run again. The verdict ends it everywhere,
 once its own workers are gone.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._membership.model import Account, Fate, Round, Terms, Verdict, View
 from procession._membership.rules import calls_off, is_first_call, is_over, leader, next_round
+from procession._restarts.policy import Again, Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,8 @@ class State(NamedTuple):
         view: The store as it was last seen.
         last_call_over: Hosts beyond the least number have had their time to come.
         calling: That time runs.
+        resting: Generation of the last round after which it has begun to rest, -1 for none.
+        rested: Likewise, after which it has rested.
         leaving: Somebody ended this agent.
         proposed: Revision of the round after which it has proposed another, -1 for none: what is on
             its way is not written again.
@@ -59,6 +62,8 @@ class State(NamedTuple):
     view: View = View()
     last_call_over: bool = False
     calling: bool = False
+    resting: int = -1
+    rested: int = -1
     leaving: bool = False
     proposed: int = -1
     called_off: int = -1
@@ -93,6 +98,16 @@ class CallOver(NamedTuple):
     """Hosts beyond the least number have had their time to come."""
 
 
+class Rested(NamedTuple):
+    """The pause after a round that failed is over.
+
+    Attributes:
+        generation: The round's.
+    """
+
+    generation: int
+
+
 class CutOff(NamedTuple):
     """The lease may run out: the store has not been reached for so long, or says that it has."""
 
@@ -103,7 +118,7 @@ class Left(NamedTuple):
     """Somebody ends this agent: a signal, or a time that has run out."""
 
 
-Event: TypeAlias = "Seen | Failing | Ended | CallOver | CutOff | Left"
+Event: TypeAlias = "Seen | Failing | Ended | CallOver | Rested | CutOff | Left"
 
 
 # What is to be done.
@@ -149,6 +164,18 @@ class Call(NamedTuple):
     """Have ``CallOver`` happen after the time of a last call."""
 
 
+class Rest(NamedTuple):
+    """Have ``Rested`` happen after the pause of a restart, and say why.
+
+    Attributes:
+        generation: Of the round that failed.
+        again: The restart.
+    """
+
+    generation: int
+    again: Again
+
+
 class Leave(NamedTuple):
     """Take this host's member out of the store."""
 
@@ -165,7 +192,7 @@ class End(NamedTuple):
     reason: str = ""
 
 
-Effect: TypeAlias = "Propose | CallOff | Tell | Start | Stop | Kill | Call | Leave | End"
+Effect: TypeAlias = "Propose | CallOff | Tell | Start | Stop | Kill | Call | Rest | Leave | End"
 Step: TypeAlias = "tuple[State, tuple[Effect, ...]]"
 
 
@@ -201,6 +228,10 @@ def _call_over(state: State, _event: CallOver) -> Step:
     return _lead(state._replace(last_call_over=True, calling=False), ())
 
 
+def _rested(state: State, event: Rested) -> Step:
+    return _lead(state._replace(rested=event.generation), ())
+
+
 def _mine_is_over(state: State) -> bool:
     """Whether the round of this host's workers is over, or a later one is there."""
     now = state.view.round
@@ -229,19 +260,29 @@ def _take_seat(state: State) -> Step:
 
 def _lead(state: State, effects: tuple[Effect, ...]) -> Step:
     """Call the round off or write the next one, where this host is the leader and it is time."""
+    state, effects = _rest(state, effects)
     view = state.view
     if leader(view) != state.me or not view.whole:
         return state._replace(calling=False, last_call_over=False), effects
-    now = view.round
+    now, rested = view.round, view.round is not None and state.rested == view.round.generation
     if now is not None and state.called_off < now.generation and calls_off(view, state.terms):
         state = state._replace(called_off=now.generation)
         effects = (*effects, CallOff(now.generation))
-    proposal = next_round(view, state.terms, last_call_over=state.last_call_over)
+    proposal = next_round(view, state.terms, last_call_over=state.last_call_over, rested=rested)
     if proposal is not None:
         if state.proposed == view.revision:
             return state, effects
         return state._replace(proposed=view.revision), (*effects, Propose(proposal, view.revision))
     return _call(state, effects)
+
+
+def _rest(state: State, effects: tuple[Effect, ...]) -> Step:
+    """Begin the pause that the round speaks of: every host for itself, whoever leads when it is over."""
+    now = state.view.round
+    if now is None or not now.pause or state.resting >= now.generation:
+        return state, effects
+    again = Again(Budget(now.restarts, now.cause), now.pause, now.worked)
+    return state._replace(resting=now.generation), (*effects, Rest(now.generation, again))
 
 
 def _call(state: State, effects: tuple[Effect, ...]) -> Step:
@@ -300,6 +341,7 @@ _ON: dict[type, Callable[[State, Any], Step]] = {
     Failing: _failing,
     Ended: _ended,
     CallOver: _call_over,
+    Rested: _rested,
     CutOff: _cut_off,
     Left: _left,
 }

@@ -17,6 +17,9 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from procession._restarts.cause import Cause
+from procession._restarts.policy import RestartPolicy
+
 
 class Terms(NamedTuple):
     """What a run was asked to be; the same on every host.
@@ -25,11 +28,13 @@ class Terms(NamedTuple):
         least: Hosts without which there is no gang.
         most: Hosts of a gang at most.
         max_restarts: How often workers may be started again after a failure or a lost host.
+        policy: After which failures, and when.
     """
 
     least: int
     most: int
     max_restarts: int = 0
+    policy: RestartPolicy = RestartPolicy()
 
 
 class Member(NamedTuple):
@@ -87,6 +92,8 @@ class Account(NamedTuple):
         evidence: What that failure tells.
         told_at: Its clock when it told this, ns; 0 where it took no time.
         beat: The last that it had heard of the leader's clock.
+        cause: The failure as a policy of restarts sees it, None where nothing failed.
+        lived: Seconds for which the host's workers ran until the gang began to end.
     """
 
     status: int = 1
@@ -96,6 +103,8 @@ class Account(NamedTuple):
     evidence: Evidence = Evidence.OWN_ERROR
     told_at: int = 0
     beat: Beat | None = None
+    cause: Cause | None = None
+    lived: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -118,14 +127,21 @@ class Round(NamedTuple):
     Attributes:
         generation: From 0 up; in every key, log tree and environment.
         seats: The hosts, as they were when it formed, in the order of their ranks.
-        restarts: Failures and lost hosts so far.
+        restarts: Failures and lost hosts so far, or since the budget was refilled.
         verdict: The run is over; it has no seats any more.
+        cause: What ended the gang before, None where nothing had failed.
+        worked: Seconds that the gang before ran, where that has refilled the budget; else 0.
+        pause: Seconds before the next gang, once this one has failed and nothing is left of it:
+            ``restarts``, ``cause`` and ``worked`` are then what the next one will have. 0 until then.
     """
 
     generation: int
     seats: tuple[Member, ...]
     restarts: int = 0
     verdict: Verdict | None = None
+    cause: Cause | None = None
+    worked: float = 0.0
+    pause: float = 0.0
 
     def rank(self, member: str) -> int | None:
         """A host's rank in it, None where it has no part."""

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING
 from procession._membership.cause import find
 from procession._membership.model import Evidence, Fate, Member, Round, Verdict
 from procession._membership.whole import whole
+from procession._restarts.cause import HOST, Cause
+from procession._restarts.policy import Again, Budget, Enough, decide
+from procession._restarts.words import enough_line
 
 if TYPE_CHECKING:
     from procession._membership.model import Outcome, Terms, View
+    from procession._restarts.policy import Decision
 
 OVER = frozenset({Fate.FAILING, Fate.FAILED, Fate.STOPPED, Fate.LEFT})  # with it, the round is
 _FINAL = {Fate.FAILED, Fate.STOPPED, Fate.SUCCEEDED, Fate.LEFT}
@@ -66,13 +70,16 @@ def calls_off(view: View, terms: Terms) -> bool:
     return is_over(view) or _takes_in(view, now, terms)
 
 
-def next_round(view: View, terms: Terms, *, last_call_over: bool) -> Round | None:
+def next_round(
+    view: View, terms: Terms, *, last_call_over: bool, rested: bool = False
+) -> Round | None:
     """What the leader has to write now, None for nothing.
 
     Args:
         view: All of the store.
         terms: What the run was asked to be.
         last_call_over: Hosts beyond the least number have had their time to come.
+        rested: The pause that the round speaks of is over.
     """
     now = view.round
     if now is not None and now.verdict is not None:
@@ -83,7 +90,7 @@ def next_round(view: View, terms: Terms, *, last_call_over: bool) -> Round | Non
         return Round(now.generation, (), now.restarts, Verdict(0, "succeeded"))
     if not is_over(view) or not _is_settled(view):
         return None
-    return _after(view, now, terms)
+    return _after(view, now, terms, rested=rested)
 
 
 def is_first_call(view: View, terms: Terms) -> bool:
@@ -128,15 +135,60 @@ def _is_settled(view: View) -> bool:
     return all(fates.get(s.id) in _FINAL or s.id not in here for s in seats)
 
 
-def _after(view: View, now: Round, terms: Terms) -> Round | None:
-    gone, cause = lost(view), first_failure(view)
-    restarts = now.restarts + (1 if gone or cause else 0)
-    if restarts > terms.max_restarts:
-        return Round(now.generation, (), now.restarts, _verdict(view, now, gone, cause))
+def _after(view: View, now: Round, terms: Terms, *, rested: bool) -> Round | None:
+    """The round with its verdict; with the pause that all have to know of; or the next one."""
+    if now.pause:
+        return _following(view, now, terms) if rested else None
+    cause = cause_of_end(view)
+    decision = _decision(view, now, terms, cause)
+    if isinstance(decision, Enough):
+        refusal = enough_line(decision, cause or Cause())
+        return Round(now.generation, (), now.restarts, _verdict(view, now, refusal))
+    decided = now._replace(
+        restarts=decision.budget.spent, cause=cause, worked=decision.worked, pause=decision.pause
+    )
+    return decided if decided.pause else _following(view, decided, terms)
+
+
+def _following(view: View, now: Round, terms: Terms) -> Round | None:
     ready = _candidates(view)
     if len(ready) < terms.least:
         return None
-    return Round(now.generation + 1, _seated(view, ready, terms.most), restarts)
+    seats = _seated(view, ready, terms.most)
+    return Round(now.generation + 1, seats, now.restarts, cause=now.cause, worked=now.worked)
+
+
+def _decision(view: View, now: Round, terms: Terms, cause: Cause | None) -> Decision:
+    uptime = max((outcome.account.lived for outcome in view.outcomes), default=0.0)
+    if cause is None:
+        return Again(Budget(0 if uptime >= terms.policy.refill else now.restarts))
+    seed = f"{now.seats[0].id}-{now.generation}" if now.seats else ""
+    budget = Budget(now.restarts, now.cause)
+    return decide(terms.policy, terms.max_restarts, budget, cause, uptime, seed)
+
+
+def cause_of_end(view: View) -> Cause | None:
+    """What has ended the round, as a policy of restarts sees it; None where nothing has failed."""
+    failed, gone, now = failed_first(view), lost(view), view.round
+    if failed is not None:
+        words = f"workers failed on {_host_of(now, failed)}"
+        return failed.account.cause or Cause(exitcode=failed.account.status, words=words)
+    if gone:
+        return Cause(HOST, words=f"lost {' and '.join(seat.host for seat in gone)}")
+    return None
+
+
+def failed_first(view: View) -> Outcome | None:
+    """The failure that has ended the round; None where it only tells of a host's loss, or none is."""
+    failed = first_failure(view)
+    if failed is not None and failed.account.evidence is Evidence.PEER_LOST and lost(view):
+        return None
+    return failed
+
+
+def _host_of(now: Round | None, outcome: Outcome) -> str:
+    seats = now.seats if now else ()
+    return next((seat.host for seat in seats if seat.id == outcome.id), "a host")
 
 
 def first_failure(view: View) -> Outcome | None:
@@ -145,14 +197,21 @@ def first_failure(view: View) -> Outcome | None:
     return next((o for o in view.outcomes if finding is not None and o.id == finding.id), None)
 
 
-def _verdict(view: View, now: Round, gone: list[Member], cause: Outcome | None) -> Verdict:
-    head = leader(view) or ""
-    if cause is not None and not (gone and cause.account.evidence is Evidence.PEER_LOST):
-        host = now.seats[now.rank(cause.id) or 0].host
-        report = whole(view, now, find(view, head), head)
-        return Verdict(cause.account.status, f"workers failed on {host}", report)
-    names = " and ".join(seat.host for seat in gone)
-    reason = f"lost {names}: nothing was heard for as long as a lease lasts"
+def _verdict(view: View, now: Round, refusal: str) -> Verdict:
+    """The end of a run.
+
+    Args:
+        view: As the leader has seen it.
+        now: Its last round.
+        refusal: Why there is no further attempt, "" where the budget is used up.
+    """
+    head, failed = leader(view) or "", failed_first(view)
+    why = f" ({refusal})" if refusal else ""
+    if failed is not None:
+        reason = f"workers failed on {_host_of(now, failed)}{why}"
+        return Verdict(failed.account.status, reason, whole(view, now, find(view, head), head))
+    names = " and ".join(seat.host for seat in lost(view))
+    reason = f"lost {names}: nothing was heard for as long as a lease lasts{why}"
     return Verdict(1, reason, whole(view, now, None, head))
 
 

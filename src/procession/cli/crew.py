@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import select
+import os
 import signal
 import time
 from dataclasses import replace
@@ -16,11 +15,14 @@ from procession._report.ledger import Ledger
 from procession._report.stories import write_story
 from procession._report.view import ReportView
 from procession._report.weight import weight
+from procession._restarts.cause import GUARDIAN, Cause
 from procession.cli.environment import seat_environments
 from procession.cli.exits import worker_status
 from procession.cli.say import say, whisper
+from procession.cli.stopping import left_as_asked
 from procession.errors import GuardianLostError, RendezvousError
 from procession.multiprocessing.beside import Beside
+from procession.multiprocessing.causes import cause_of
 from procession.multiprocessing.errors import ChildFailedError
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class HostCrew:
         self._workers: Beside | None = None
         self._attempt: Attempt | None = None
         self._stopping = False
+        self._began = 0.0  # monotonic
+        self._lived = 0.0  # seconds from then to the first failure or stop
         self._first = 0  # rank of local rank 0
 
     def start(self, now: Round, rank: int) -> None:
@@ -86,6 +90,7 @@ class HostCrew:
         )
         self._attempt = self._run.record.begin_attempt(now.generation, port, started_ns)
         self._workers, self._stopping, self._first = Beside(context), False, first
+        self._began, self._lived = time.monotonic(), 0.0
 
     def stop(self) -> None:
         """Begin to stop them, with their grace; asked again, without."""
@@ -94,6 +99,7 @@ class HostCrew:
             return
         if self._stopping:
             workers.stop_now()
+        self._note_end()
         self._stopping = True
         workers.stop(signal.SIGTERM, self._plan.grace)
 
@@ -124,13 +130,12 @@ class HostCrew:
         return free_port()
 
     def _idle(self, fd: int, timeout: float) -> list[Failing | Ended]:
-        poller = select.poll()
-        poller.register(fd, select.POLLIN)
-        poller.register(self._gate.wake_fd, select.POLLIN)
-        if not self._gate.pending:
-            poller.poll(None if timeout == math.inf else math.ceil(timeout * 1000))
-        self._gate.note_wakeup()
+        self._gate.sleep(timeout, fd)
         return []
+
+    def _note_end(self) -> None:
+        """The gang has begun to end: what its grace takes is not counted as work."""
+        self._lived = self._lived or time.monotonic() - self._began
 
     def _attend(self, fd: int, timeout: float) -> list[Failing | Ended]:
         workers = self._workers
@@ -141,7 +146,12 @@ class HostCrew:
             result = workers.wait(fd, timeout, lambda: self._gate.pending)
         except GuardianLostError as error:
             self._workers = None
-            return [Ended(Fate.FAILED, Account(error.exit_code, str(error)))]
+            self._note_end()
+            cause = Cause(GUARDIAN, error.exit_code, words=f"the guardian on {_host()} was killed")
+            account = Account(error.exit_code, str(error), cause=cause, lived=self._lived)
+            return [Ended(Fate.FAILED, account)]
+        if workers.failing or result is not None:
+            self._note_end()
         if result is not None:
             self._workers = None
             return [self._ended(result, set_back)]
@@ -154,23 +164,28 @@ class HostCrew:
         if result.failures:
             return self._failed(result, set_back)
         if not result.stopped:
-            return Ended(Fate.SUCCEEDED)
+            return Ended(Fate.SUCCEEDED, Account(lived=self._lived))
         story = write_story(ReportView(self._plan.title, ledger=result.ledger))
-        return Ended(Fate.STOPPED, Account(story=story))
+        return Ended(Fate.STOPPED, Account(story=story, lived=self._lived))
 
     def _failed(self, result: RunProcsResult, set_back: int) -> Ended:
         error = ChildFailedError(self._plan.title, result.failures, result.stopped, result.ledger)
         report = error.report()
         status, first = worker_status(report.failures[0].exitcode), report.failures[0]
-        if self._plan.max_restarts:
-            say(f"workers failed here (exit status {status})")
+        asked = self._run.asked_to_leave and left_as_asked(result.failures)
         account = Account(
             status,
             story=write_story(report),
             failed_at=first.timestamp_ns + set_back,
             evidence=Evidence(weight(first)),
+            cause=cause_of(result.failures, _host(), asked=asked),
+            lived=self._lived,
         )
         return Ended(Fate.FAILED, account)
+
+
+def _host() -> str:
+    return os.uname().nodename
 
 
 def by_rank(result: RunProcsResult, first: int) -> RunProcsResult:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from procession._loop.gate import SignalGate
 from procession._os.ports import free_port
 from procession._report.account import hard_lines, remains_lines
-from procession.cli.record import Record, first_cause, message
+from procession.cli.record import Record, message
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.runid import random_id
 from procession.cli.say import say, whisper, write
 from procession.cli.specs import make_specs
 from procession.cli.starting import start_error
-from procession.cli.stopping import RunStopFile, leaving_line
+from procession.cli.stopping import RunStopFile
 from procession.errors import GuardianLostError
 from procession.multiprocessing import Supervision, start_processes
 from procession.multiprocessing.errors import ChildFailedError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from procession._guardian.kept import KeptGuardian
     from procession.cli.plan import Plan
+    from procession.cli.restarts import Restarts
     from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
 
 
@@ -90,6 +91,12 @@ class Run:
         self.run_id = plan.run_id or mark
         self.record = Record(plan.title, self.run_id)
         self._specs: LogsSpecs | None = None
+        self._restarts: Restarts | None = None  # once something has failed
+
+    @property
+    def asked_to_leave(self) -> bool:
+        """Whether the stop file is there."""
+        return self._stop_file.exists()
 
     def go(self) -> None:
         """Make attempts until one succeeds or none is left; keep the record, whatever happens."""
@@ -113,25 +120,45 @@ class Run:
             self.gate.silence()
 
     def make_attempts(self) -> None:
-        """Start the gang, and again after a failure as long as it may be.
+        """Start the gang, and again after a failure as long as the policy says so.
 
         Raises:
             ChildFailedError: The last attempt failed.
+            GuardianLostError: It ended with its guardian.
         """
-        last = self.plan.max_restarts
-        for number in range(last + 1):
+        number = 0
+        while (error := self._error_of(number)) is not None:
+            if not self._goes_on_after(error):
+                raise error
+            number += 1
+
+    def _error_of(self, number: int) -> ChildFailedError | GuardianLostError | None:
+        """Make an attempt, and say how it failed; None if all is well."""
+        try:
             result = self._attempt(number)
-            if not result.is_failed():
-                _say_all(remains_lines(result.ledger))
-                return
-            leaving = leaving_line(result) if self._stop_file.exists() else None
-            if number < last:
-                say(leaving or restart_line(result, number + 2, last + 1))
-            if leaving:
-                break
+        except GuardianLostError as lost:
+            return lost
+        if not result.is_failed():
+            _say_all(remains_lines(result.ledger))
+            return None
         error = ChildFailedError(self.plan.title, result.failures, result.stopped, result.ledger)
         error.earlier = self.record.earlier_causes()
-        raise error
+        return error
+
+    def _goes_on_after(self, error: ChildFailedError | GuardianLostError) -> bool:
+        """Ask the policy, say what it says, and wait out its pause."""
+        if not self.plan.max_restarts:
+            return False
+        from procession.cli.restarts import Restarts
+
+        if self._restarts is None:
+            self._restarts = Restarts(self.plan.restarts, self.plan.max_restarts, self._mark)
+        pause, line = self._restarts.after(error, asked=self.asked_to_leave)
+        if line:
+            say(line)
+        if pause is not None:
+            self.gate.rest(pause)
+        return pause is not None
 
     def _attempt(self, number: int) -> RunProcsResult:
         context: PContext | None = None
@@ -220,14 +247,6 @@ class Run:
         self._directory.write_report({**document, "stop_file": asked})
         if self.plan.logs.keep_runs is not None and self._directory.path is not None:
             prune(os.path.dirname(self._directory.path), self.plan.logs.keep_runs)
-
-
-def restart_line(result: RunProcsResult, attempt: int, attempts: int) -> str:
-    """What is said when a gang is started again; attempts are counted from 1. Pure."""
-    others = len(result.failures) - 1
-    more = f" and {others} more" if others else ""
-    who, how = first_cause(result)
-    return f"{who}{more} failed ({how}); attempt {attempt} of {attempts} starts"
 
 
 def _finished(context: PContext) -> RunProcsResult:

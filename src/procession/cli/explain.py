@@ -196,9 +196,18 @@ def _grace(seconds: float) -> str:
 
 
 def _failure(plan: Plan) -> list[str]:
-    times = plan.max_restarts
-    again = f"all start again, at most {times} time{'s' * (times > 1)}; then " if times else ""
+    again = list(_again(plan))
+    then = "then " if again else ""
     return [
         "the first worker that fails stops the others",
-        f"{again}a report, and the failed worker's exit status (128 + n if signal n ended it)",
+        *again,
+        f"{then}a report, and the failed worker's exit status (128 + n if signal n ended it)",
     ]
+
+
+def _again(plan: Plan) -> Iterator[str]:
+    from procession._restarts.policy import RestartPolicy
+    from procession._restarts.words import policy_lines
+
+    if plan.max_restarts or plan.restarts:
+        yield from policy_lines(plan.restarts or RestartPolicy(), plan.max_restarts)

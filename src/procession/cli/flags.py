@@ -38,6 +38,7 @@ def build_parser() -> ArgumentParser:
         _workers,
         _script,
         add_output,
+        _restarts,
         _stop,
         _isolation,
         _address,
@@ -58,14 +59,6 @@ def _workers(parser: ArgumentParser) -> None:
         default="1",
         metavar="N",
         help="number of workers, or cpu, gpu, xpu, auto: one per such device (default: 1)",
-    )
-    option(
-        group,
-        "--max-restarts",
-        type=int,
-        default=0,
-        metavar="N",
-        help="start all workers again after a failure, at most N times (default: 0)",
     )
     option(
         group,
@@ -130,6 +123,39 @@ def _script(parser: ArgumentParser) -> None:
         action="store_true",
         help="show what would be started, and how it would end, and do nothing (procession's own)",
     )
+
+
+def _restarts(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("restarts")
+    option(
+        group,
+        "--max-restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start all workers again after a failure, at most N times (default: 0)",
+    )
+    for name, metavar, text in (
+        (
+            "restart-on",
+            "WHAT",
+            "only after failures such as these: exit statuses (75, 64-78), signals (SIGKILL), signal, oom, "
+            "exception, exception:TYPE, same-traceback, lost-host, start (default: all but start)",
+        ),
+        ("no-restart-on", "WHAT", "never after failures such as these, written likewise"),
+        (
+            "restart-backoff",
+            "MIN:MAX",
+            "pause before a restart, doubled from one to the next, such as 1s:60s (default: none)",
+        ),
+        (
+            "restart-refill",
+            "TIME",
+            "once a gang has run for so long, such as 30m, restarts are counted anew (default: never)",
+        ),
+    ):
+        own = f"{text} (procession's own)"
+        option(group, f"--{name}", type=str, default="", metavar=metavar, help=own)
 
 
 def _stop(parser: ArgumentParser) -> None:

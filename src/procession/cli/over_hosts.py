@@ -13,6 +13,7 @@ from procession._os.ports import free_port
 from procession._os.steady import SteadyClock
 from procession._report.hosts import read_whole, report_of
 from procession._report.render import render_report
+from procession._restarts.policy import RestartPolicy
 from procession.cli.crew import HostCrew
 from procession.cli.execute import Run, signal_exception
 from procession.cli.say import columns, say, write
@@ -45,7 +46,7 @@ class RunOverHosts(Run):
         with self.gate.held():
             agent = Agent(
                 member.id,
-                Terms(nodes.least, nodes.most, self.plan.max_restarts),
+                self._terms(nodes),
                 EtcdMeeting(_settings(nodes), self.run_id, member, nodes.lease, clock),
                 crew,
                 Patience(nodes.join, nodes.last_call),
@@ -54,6 +55,10 @@ class RunOverHosts(Run):
                 SignalException,
             )
             conclude(agent.run(), self.plan.title)
+
+    def _terms(self, nodes: Nodes) -> Terms:
+        policy = self.plan.restarts or RestartPolicy()
+        return Terms(nodes.least, nodes.most, self.plan.max_restarts, policy)
 
     def _member(self, nodes: Nodes) -> Member:
         host = os.uname().nodename

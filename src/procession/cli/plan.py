@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from procession._logs.look import Look
+    from procession._restarts.policy import RestartPolicy
     from procession.cli.command import Command
     from procession.cli.nodes import Nodes
     from procession.cli.settings import Streams
@@ -76,6 +77,7 @@ class Plan(NamedTuple):
         master_port: MASTER_PORT, None for a free one at each attempt.
         run_id: TORCHELASTIC_RUN_ID, None for a random one.
         max_restarts: How often the gang may be started again.
+        restarts: After which failures, and when; None for torchrun's way, all and at once.
         nodes: The hosts, None for this one alone.
     """
 
@@ -96,6 +98,7 @@ class Plan(NamedTuple):
     master_port: int | None
     run_id: str | None
     max_restarts: int
+    restarts: RestartPolicy | None = None
     nodes: Nodes | None = None
 
     def prefixes_from(self, first: int) -> dict[int, str] | None:
@@ -182,8 +185,18 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         master_port=port,
         run_id=_run_id(args),
         max_restarts=args.max_restarts,
+        restarts=_restarts(args),
         nodes=nodes,
     )
+
+
+def _restarts(args: Namespace) -> RestartPolicy | None:
+    asked = (args.restart_on, args.no_restart_on, args.restart_backoff, args.restart_refill)
+    if not any(asked):
+        return None
+    from procession.cli.restarts import policy_of
+
+    return policy_of(args)
 
 
 def _address(args: Namespace) -> tuple[str, int | None]:

@@ -1,4 +1,4 @@
-"""The stop file of a run: where it is, what is said of it, and whether it ends the attempts."""
+"""The stop file of a run: where it is, what is said of it, and who took it at its word."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from procession._report.words import exit_name, ranks_text
 from procession.cli.say import say
 from procession.multiprocessing.errors.failure import NOT_AVAILABLE
 from procession.multiprocessing.stop_file import StopFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from procession.cli.rundir import RunDirectory
-    from procession.multiprocessing import RunProcsResult
+    from procession.multiprocessing.errors import ProcessFailure
 
 _NAME = "stop"
 _SHELL = 128  # above it a shell tells of a signal
@@ -62,19 +61,14 @@ class RunStopFile(StopFile):
         say(f"{name}: {self.path} asks the workers to end{again}", patience=0)
 
 
-def leaving_line(result: RunProcsResult) -> str | None:
-    """What is said of a gang that took the stop file at its word, None if it did not. Pure.
+def left_as_asked(failures: Mapping[int, ProcessFailure]) -> bool:
+    """Whether a gang took the stop file at its word. Pure.
 
     It did if the root cause left with a status of its own choice, which 1 is not: all that fails ends
     with it. What crashed is started again: the file may be hours old, and workers need not look at it.
 
     Args:
-        result: What came of a gang in whose life the stop file was there.
+        failures: What came of a gang in whose life the stop file was there, in order of time.
     """
-    if not result.failures:
-        return None
-    rank, root = next(iter(result.failures.items()))
-    if not 1 < root.exitcode <= _SHELL or root.error_file != NOT_AVAILABLE:
-        return None
-    who = f"{ranks_text([rank])} left ({exit_name(root.exitcode)})"
-    return f"{who} after the stop file was made; no further attempt"
+    root = next(iter(failures.values()), None)
+    return root is not None and 1 < root.exitcode <= _SHELL and root.error_file == NOT_AVAILABLE

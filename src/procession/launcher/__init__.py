@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from procession.launcher.api import LaunchConfig, elastic_launch, launch_agent
+from procession.launcher.api import LaunchConfig, RestartPolicy, elastic_launch, launch_agent
 
-__all__ = ["LaunchConfig", "elastic_launch", "launch_agent"]
+__all__ = ["LaunchConfig", "RestartPolicy", "elastic_launch", "launch_agent"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession import events, metrics
 from procession._log import Logger
-from procession.agent.server import LocalElasticAgent, RunResult, WorkerSpec
+from procession.agent.server import LocalElasticAgent, RestartPolicy, RunResult, WorkerSpec
 from procession.errors import UsageError
 from procession.multiprocessing import DefaultLogsSpecs, SignalException, Supervision
 from procession.multiprocessing.errors import ChildFailedError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing import LogsSpecs
     from procession.numa.binding import NumaOptions
 
-__all__ = ["LaunchConfig", "elastic_launch", "launch_agent"]
+__all__ = ["LaunchConfig", "RestartPolicy", "elastic_launch", "launch_agent"]
 
 _DEFAULT_TIMEOUT = 900  # torch's, seconds
 
@@ -60,6 +60,8 @@ class LaunchConfig:
         virtual_local_rank: LOCAL_RANK is 0 everywhere, and each worker sees its own GPU alone.
         shutdown_timeout: Seconds between SIGTERM and SIGKILL; TORCH_ELASTIC_SHUTDOWN_TIMEOUT, else
             30, where None.
+        restarts: procession's own: after which failures workers are started again, and when; torch's
+            way, after all and at once, where None.
 
     Raises:
         UsageError: ``shutdown_timeout`` is negative. (A ``ValueError``.)
@@ -88,6 +90,7 @@ class LaunchConfig:
     duplicate_stderr_filters: list[str] | None = None
     virtual_local_rank: bool = False
     shutdown_timeout: int | None = None
+    restarts: RestartPolicy | None = None
 
     def __post_init__(self) -> None:
         if self.rdzv_timeout != -1:
@@ -232,6 +235,7 @@ def _agent(config: LaunchConfig, spec: WorkerSpec, health_check_server: Any) -> 
         shutdown_timeout=30 if config.shutdown_timeout is None else config.shutdown_timeout,
         health_check_server=health_check_server,
         supervision=replace(Supervision.from_environment(), signals_to_handle=signals),
+        restarts=config.restarts,
     )
 
 

@@ -176,7 +176,7 @@ def test_following_to_the_end_through_a_restart(here: Any, logs: Logs) -> None:
     run.say(1, "fail")
     for turn in run.turns:
         turn.close()
-    assert "attempt 2 of 2 starts" in run.process.stderr.readline()
+    assert "attempt 2 of 2: " in run.process.stderr.readline()
     run.take_turns()
     run.say(0, "three")
     assert follower.stdout.readline() == b"[default0]:three\n"

@@ -130,8 +130,8 @@ def test_restarts(here: Any) -> None:
     )
     assert ended.code == 0
     assert ended.err.splitlines() == [
-        "procession: rank 1 failed (exit code 3); attempt 2 of 4 starts",
-        "procession: rank 1 failed (exit code 3); attempt 3 of 4 starts",
+        "procession: attempt 2 of 4: rank 1 failed (exit code 3); restarting",
+        "procession: attempt 3 of 4: rank 1 failed (exit code 3); restarting",
     ]
     said = {line.partition("]:")[2] for line in ended.out.splitlines()}
     assert sorted(line.split()[0] for line in said) == ["0", "1", "2"]
@@ -148,7 +148,7 @@ def test_restarts(here: Any) -> None:
 def test_restarts_come_to_an_end(here: Any) -> None:
     ended = here.script("import sys; sys.exit(7)", "-n", "1", "--max-restarts", "1")
     assert ended.code == 7
-    assert "attempt 2 of 2 starts" in ended.err
+    assert "attempt 2 of 2: " in ended.err
     assert ended.err.count("FAILED") == 1
     assert ended.report["attempt"] == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -185,6 +186,51 @@ def test_the_budget_is_the_runs(hosts: Hosts) -> None:
     again = hosts.workers(1, 2)
     assert [hosts.end(process)[0] for process in processes] == [0, 0]
     assert {worker["TORCHELASTIC_RESTART_COUNT"] for worker in again} == {"1"}
+
+
+def test_the_policy_is_the_runs(hosts: Hosts) -> None:
+    words = ("--nnodes", "2", "--max-restarts", "3", "--no-restart-on", "signal,7")
+    processes = [hosts.start(rank, *words) for rank in (0, 1)]
+    hosts.workers(0, 2)
+    hosts.go("0-1 7")
+    for code, text in map(hosts.end, processes):
+        assert code == 7
+        here = os.uname().nodename
+        assert (
+            f"the run has failed: workers failed on {here} (rank 1 on {here} failed (exit code 7); "
+            "no further attempt: --no-restart-on 7)"
+        ) in text
+
+
+def test_all_hosts_pause_before_another_attempt(hosts: Hosts) -> None:
+    words = ("--nnodes", "2", "--max-restarts", "1", "--restart-backoff", "1s")
+    processes = [hosts.start(rank, *words) for rank in (0, 1)]
+    hosts.workers(0, 2)
+    hosts.go("0-0 7")
+    hosts.workers(1, 2)
+    lines = set()
+    for code, text in map(hosts.end, processes):
+        assert code == 0
+        lines |= {line for line in text.splitlines() if "attempt 2 of 2" in line}
+    assert len(lines) == 1  # the same pause on both
+    name = os.uname().nodename
+    line = rf"procession: attempt 2 of 2: rank 0 on {name} failed \(exit code 7\); restarting in (\S+) s"
+    found = re.fullmatch(line, lines.pop())
+    assert found is not None
+    assert 0.7 <= float(found[1]) <= 1
+
+
+def test_a_signal_ends_a_pause(hosts: Hosts) -> None:
+    words = ("--nnodes", "2", "--max-restarts", "1", "--restart-backoff", "10m")
+    processes = [hosts.start(rank, *words) for rank in (0, 1)]
+    hosts.workers(0, 2)
+    hosts.go("0-0 7")
+    for process in processes:
+        while "restarting in" not in process.stderr.readline():
+            pass
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+        assert hosts.end(process)[0] == 128 + signal.SIGINT
 
 
 def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:

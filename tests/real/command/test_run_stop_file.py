@@ -75,7 +75,7 @@ def test_who_crashes_is_started_again_and_sees_the_file(here: Any, looping: Any)
     process.send_signal(signal.SIGUSR1)
     ended = here.end(process)
     assert ended.code == 0
-    assert "attempt 2 of 2 starts" in ended.err
+    assert "attempt 2 of 2: " in ended.err
     assert [name for name in saved(here) if name.endswith("1")] == ["saved01", "saved11"]
 
 

@@ -27,12 +27,14 @@ from procession.agent.server.local_elastic_agent import (
     TORCHELASTIC_TIMER_FILE,
     LocalElasticAgent,
 )
+from procession.agent.server.restarts import RestartPolicy
 
 __all__ = [
     "TORCHELASTIC_ENABLE_FILE_TIMER",
     "TORCHELASTIC_TIMER_FILE",
     "ElasticAgent",
     "LocalElasticAgent",
+    "RestartPolicy",
     "RunResult",
     "SimpleElasticAgent",
     "Worker",

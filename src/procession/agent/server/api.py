@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
 from procession.agent.server import ranks, telling
+from procession.agent.server.restarts import Restarts
 from procession.agent.server.workers import (
     RunResult,
     Worker,
@@ -27,6 +28,7 @@ from procession.multiprocessing import SignalException
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from procession._restarts.policy import RestartPolicy
     from procession.events import Event
 
 __all__ = [
@@ -75,16 +77,23 @@ class SimpleElasticAgent(ElasticAgent):
         exit_barrier_timeout: Seconds for which an agent whose workers are done waits for the others,
             in a gang of several hosts.
         shutdown_timeout: Seconds between SIGTERM and SIGKILL.
+        restarts: After which failures workers are started again, and when; torch's way, after all and
+            at once, where None.
     """
 
     def __init__(
-        self, spec: WorkerSpec, exit_barrier_timeout: float = 300, shutdown_timeout: int = 30
+        self,
+        spec: WorkerSpec,
+        exit_barrier_timeout: float = 300,
+        shutdown_timeout: int = 30,
+        restarts: RestartPolicy | None = None,
     ) -> None:
         self._worker_group = WorkerGroup(spec)
         self._remaining_restarts = spec.max_restarts
         self._exit_barrier_timeout = exit_barrier_timeout
         self._shutdown_timeout = shutdown_timeout
         self._total_execution_time = 0  # seconds
+        self._restarts = Restarts(restarts, spec.max_restarts)
 
     def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:  # noqa: ARG002
         """Return the workers."""
@@ -108,6 +117,10 @@ class SimpleElasticAgent(ElasticAgent):
 
     def _wait_for_news(self, seconds: float) -> None:
         """Sleep until the workers may be worth a look; a subclass may know better than the clock."""
+        threading.Event().wait(seconds)
+
+    def _rest(self, seconds: float) -> None:
+        """Let time pass before another attempt; no worker runs."""
         threading.Event().wait(seconds)
 
     @prof
@@ -190,11 +203,15 @@ class SimpleElasticAgent(ElasticAgent):
             self._exit_barrier()
             return True
         if result.state in {WorkerState.FAILED, WorkerState.UNHEALTHY}:
-            if self._remaining_restarts <= 0:
+            pause = self._restarts.after(result)
+            if pause is None:
                 self._stop_workers(group)
                 group.state = WorkerState.FAILED
                 return True
-            self._remaining_restarts -= 1
+            self._remaining_restarts = self._restarts.remaining
+            if pause:
+                self._stop_workers(group)
+                self._rest(pause)
             self._restart_workers(group)
         elif result.state is not WorkerState.HEALTHY:
             raise ProcessionError(f"the workers of {group.spec.role} are in state {result.state}")

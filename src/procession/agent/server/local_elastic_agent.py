@@ -8,13 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
+from procession._loop.gate import SignalGate
 from procession.agent.server.api import SimpleElasticAgent
 from procession.agent.server.workers import RunResult, WorkerState
 from procession.errors import UsageError
 from procession.metrics import prof
 from procession.multiprocessing import Supervision, start_processes
+from procession.multiprocessing.supervision import signal_exception, signal_numbers
 
 if TYPE_CHECKING:
+    from procession._restarts.policy import RestartPolicy
     from procession.agent.server.workers import Worker, WorkerGroup, WorkerSpec
     from procession.multiprocessing import LogsSpecs, PContext
 
@@ -51,6 +54,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         health_check_server: Has ``stop()``, which is called at the end.
         uninterruptible_state_timeout: Not built: a worker that cannot die is named at the end.
         supervision: Signals and what else is not torch's; ``shutdown_timeout`` wins over its own.
+        restarts: As of ``SimpleElasticAgent``.
 
     Raises:
         UsageError: ``uninterruptible_state_timeout`` is given and positive. (A ``ValueError``.)
@@ -67,8 +71,9 @@ class LocalElasticAgent(SimpleElasticAgent):
         health_check_server: Any = None,
         uninterruptible_state_timeout: float | None = None,
         supervision: Supervision | None = None,
+        restarts: RestartPolicy | None = None,
     ) -> None:
-        super().__init__(spec, exit_barrier_timeout, shutdown_timeout)
+        super().__init__(spec, exit_barrier_timeout, shutdown_timeout, restarts)
         if uninterruptible_state_timeout is not None and uninterruptible_state_timeout > 0:
             raise UsageError("uninterruptible_state_timeout is not built: leave it out")
         self._logs_specs = logs_specs
@@ -85,6 +90,15 @@ class LocalElasticAgent(SimpleElasticAgent):
             handler = self._worker_group.spec.rdzv_handler
             alone = getattr(handler, "nobody_can_join", False)  # a handler may be torch's
             self._pcontext.wait(-1 if alone else seconds)
+
+    def _rest(self, seconds: float) -> None:
+        """Let time pass; a signal that ends a gang ends this too."""
+        gate = SignalGate(signal_exception, lambda _: None)
+        gate.install(signal_numbers(self._supervision.signals_to_handle), ())
+        try:
+            gate.rest(seconds)
+        finally:
+            gate.restore()
 
     @prof
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002
