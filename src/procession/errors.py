@@ -14,6 +14,7 @@
         ├── RendezvousConnectionError      69  the store at which hosts meet cannot be reached
         ├── RendezvousStateError           69  what the store holds makes no sense
         ├── RendezvousTimeoutError         75  not enough hosts came in time
+        │   └── StoreTimeoutError          75  a key was not there in time
         └── RendezvousGracefulExitError     0  this host is not needed; not a failure
 
 A worker's failure is not one of these: it is ``procession.multiprocessing.errors.ChildFailedError``,
@@ -45,6 +46,7 @@ __all__ = [
     "RendezvousTimeoutError",
     "RunFailedError",
     "StartError",
+    "StoreTimeoutError",
     "UsageError",
 ]
 
@@ -119,6 +121,10 @@ class RendezvousTimeoutError(RendezvousError):
     """Not enough hosts came in time; trying again may help."""
 
     exit_code: ClassVar[int] = 75
+
+
+class StoreTimeoutError(RendezvousTimeoutError, LookupError):
+    """A key of the store at which agents exchange facts was not there in time."""
 
 
 class RendezvousGracefulExitError(RendezvousError):

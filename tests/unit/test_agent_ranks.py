@@ -103,8 +103,3 @@ def test_one_host_needs_nobody(backend: str) -> None:
     assert handler.is_closed()
     with pytest.raises(RendezvousClosedError):
         handler.next_rendezvous()
-
-
-def test_several_hosts_are_told_where_they_can_meet() -> None:
-    with pytest.raises(UsageError, match="etcd is for one host here"):
-        get_rendezvous_handler(RendezvousParameters("etcd", "h:1", "run", 1, 2))

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._agent.agent import Agent, Patience
+from procession._etcd.access import settings_for
 from procession._etcd.meeting import EtcdMeeting
-from procession._etcd.settings import read_settings
 from procession._membership.model import Member, Terms
 from procession._os.ports import free_port
 from procession._os.steady import SteadyClock
@@ -17,11 +17,10 @@ from procession._restarts.policy import RestartPolicy
 from procession.cli.crew import HostCrew
 from procession.cli.execute import Run, signal_exception
 from procession.cli.say import columns, say, write
-from procession.errors import RendezvousConnectionError, RunFailedError, UsageError
+from procession.errors import RendezvousConnectionError, RunFailedError
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
-    from procession._etcd.settings import Settings
     from procession._membership.machine import End
     from procession._membership.model import Verdict
     from procession.cli.nodes import Nodes
@@ -47,7 +46,13 @@ class RunOverHosts(Run):
             agent = Agent(
                 member.id,
                 self._terms(nodes),
-                EtcdMeeting(_settings(nodes), self.run_id, member, nodes.lease, clock),
+                EtcdMeeting(
+                    settings_for(nodes.endpoint, nodes.conf, os.environ),
+                    self.run_id,
+                    member,
+                    nodes.lease,
+                    clock,
+                ),
                 crew,
                 Patience(nodes.join, nodes.last_call),
                 say,
@@ -105,14 +110,3 @@ def _show(verdict: Verdict, name: str) -> None:
         write(f"\n{render_report(report, width=columns())}\n")
     elif whole.root is not None and whole.root.text:
         write(f"{whole.root.text}\n")
-
-
-def _settings(nodes: Nodes) -> Settings:
-    path, password = nodes.conf.get("password_file"), ""
-    if path:
-        try:
-            with open(path, encoding="utf-8") as file:
-                password = file.read().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--rdzv-conf password_file={path}: {error}.") from error
-    return read_settings(nodes.endpoint, nodes.conf, os.environ, password)

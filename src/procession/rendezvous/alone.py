@@ -6,85 +6,56 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from procession._os.ports import free_port
-from procession.errors import RendezvousClosedError, RendezvousTimeoutError
+from procession.errors import RendezvousClosedError
 from procession.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+from procession.rendezvous.store import PrefixStore, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from datetime import timedelta
 
 __all__ = ["Alone", "LocalStore", "PrefixStore"]
 
 
-class LocalStore:
-    """As much of torch's ``Store`` as agents use, for those of one process."""
+class LocalStore(Store):
+    """A store for the agents of one process.
 
-    def __init__(self) -> None:
+    Args:
+        timeout: How long reading waits for a key; 5 min where None.
+    """
+
+    def __init__(self, timeout: timedelta | None = None) -> None:
+        super().__init__(timeout)
         self._kept: dict[str, bytes] = {}
         self._changed = threading.Condition()
 
-    def set(self, key: str, value: bytes | str) -> None:
-        """Keep a value."""
+    def _look(self, key: str) -> tuple[bytes, Any] | None:
+        found = self._kept.get(key)
+        return None if found is None else (found, found)
+
+    def _swap(self, key: str, value: bytes, token: Any) -> bool:
         with self._changed:
-            self._kept[key] = value.encode() if isinstance(value, str) else value
+            if self._kept.get(key) != token:
+                return False
+            self._put(key, value)
+            return True
+
+    def _put(self, key: str, value: bytes) -> None:
+        with self._changed:
+            self._kept[key] = value
             self._changed.notify_all()
 
-    def get(self, key: str) -> bytes:
-        """Return a value, once it is there."""
+    def _remove(self, key: str) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: key in self._kept)
-            return self._kept[key]
+            return self._kept.pop(key, None) is not None
 
-    def add(self, key: str, amount: int) -> int:
-        """Add to a number that is 0 at first, and return it."""
+    def _names(self) -> list[str]:
         with self._changed:
-            total = int(self._kept.get(key, b"0")) + amount
-            self._kept[key] = str(total).encode()
-            self._changed.notify_all()
-            return total
+            return list(self._kept)
 
-    def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
-        """Wait until all keys are there.
-
-        Raises:
-            RendezvousTimeoutError: They are not in time.
-        """
-        seconds = None if timeout is None else timeout.total_seconds()
+    def _wait_until(self, met: Callable[[], bool], seconds: float) -> bool:
         with self._changed:
-            if not self._changed.wait_for(lambda: all(k in self._kept for k in keys), seconds):
-                raise RendezvousTimeoutError(f"{', '.join(keys)}: not there after {seconds} s")
-
-
-class PrefixStore:
-    """A view of a store in which all keys begin with a prefix.
-
-    Args:
-        prefix: What they begin with.
-        store: Has the methods of ``LocalStore``.
-    """
-
-    def __init__(self, prefix: str, store: Any) -> None:
-        self._prefix = prefix
-        self._store = store
-
-    def set(self, key: str, value: bytes | str) -> None:
-        """Keep a value."""
-        self._store.set(self._name(key), value)
-
-    def get(self, key: str) -> bytes:
-        """Return a value, once it is there."""
-        return bytes(self._store.get(self._name(key)))
-
-    def add(self, key: str, amount: int) -> int:
-        """Add to a number that is 0 at first, and return it."""
-        return int(self._store.add(self._name(key), amount))
-
-    def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
-        """Wait until all keys are there."""
-        self._store.wait([self._name(key) for key in keys], timeout)
-
-    def _name(self, key: str) -> str:
-        return f"{self._prefix}/{key}"
+            return self._changed.wait_for(met, seconds)
 
 
 class Alone(RendezvousHandler):

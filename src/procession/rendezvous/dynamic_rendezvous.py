@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 Token: TypeAlias = Any
+
+_LOOK = 0.1  # seconds between two looks at a backend that cannot call
 
 
 class RendezvousBackend(ABC):
@@ -55,9 +58,25 @@ class RendezvousBackend(ABC):
             RendezvousStateError: It is damaged.
         """
 
+    # What a backend that hears of changes does better.
+
+    def glance(self) -> tuple[bytes, Token] | None:
+        """Return the state as it was lately; asked again and again while workers run."""
+        return self.get_state()
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Sleep until the state may have changed, for so many seconds at most."""
+        threading.Event().wait(min(seconds, _LOOK))
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Let go of what the backend holds; it may be used again."""
+
 
 def create_handler(
-    store: Any, backend: RendezvousBackend, params: RendezvousParameters
+    store: Any,
+    backend: RendezvousBackend,
+    params: RendezvousParameters,
+    local_addr: str | None = None,
 ) -> DynamicRendezvousHandler:
     """Make a handler.
 
@@ -67,6 +86,7 @@ def create_handler(
         params: Their settings may be ``join_timeout``, ``last_call_timeout``, ``close_timeout``,
             ``heartbeat_timeout`` and ``keep_alive_interval`` (whole seconds), and
             ``keep_alive_max_attempt``.
+        local_addr: Address of this host where the parameters have none.
 
     Raises:
         UsageError: One of them cannot be. (A ``ValueError``.)
@@ -80,7 +100,7 @@ def create_handler(
         backend,
         params.min_nodes,
         params.max_nodes,
-        params.local_addr,
+        params.local_addr or local_addr,
         RendezvousTimeout(**times),
         keep_alive_interval=params.get_as_int("keep_alive_interval", 5) or 5,
         keep_alive_max_attempt=params.get_as_int("keep_alive_max_attempt", 3) or 3,

@@ -20,6 +20,7 @@ from procession._membership.rules import (
 )
 from procession.errors import (
     RendezvousClosedError,
+    RendezvousConnectionError,
     RendezvousError,
     RendezvousTimeoutError,
     UsageError,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamicRendezvousHandler"]
 
-_LOOK = 0.1  # seconds between two looks at a backend that cannot call
+_LOOK = 1.0  # seconds between two looks at the state, at most
+_LOST = 0.7  # of the time after which the others take a host for dead, as of an etcd lease
 _GRACE = 5.0  # seconds for a change of the state after the time for the round is over
 _UNLIMITED = 10**9  # restarts: whoever calls next_rendezvous counts them
 
@@ -86,6 +88,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         self._beat_due = 0.0
         self._stopped = threading.Event()
         self._heart: threading.Thread | None = None
+        self._heard_at = time.monotonic()  # when this host's sign of life was last taken
 
     @classmethod
     def from_backend(
@@ -156,7 +159,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         rank = now.rank(self._node.id) if now else None
         if now is None or rank is None:
             raise ValueError("seated without a seat")
-        self._generation = now.generation
+        self._generation, self._heard_at = now.generation, time.monotonic()
         self._start_heart()
         self._tell(f"joined round {now.generation} as rank {rank} of {len(now.seats)}", rank=rank)
         prefix = f"torch.rendezvous.{self._settings.run_id}.{now.generation}"
@@ -166,7 +169,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     def is_closed(self) -> bool:
         """Whether there will be no further round."""
-        return self._state_holder.read().closed
+        return self._stopped.is_set() or self._state_holder.read().closed
 
     def set_closed(self) -> None:
         """Have no further round."""
@@ -174,7 +177,17 @@ class DynamicRendezvousHandler(RendezvousHandler):
         self._state_holder.change(lambda state: state._replace(closed=True), deadline)
 
     def num_nodes_waiting(self) -> int:
-        """Return how many hosts wait; where the round is over this one is waited for, so 1 at least."""
+        """Return how many hosts wait; where the round is over this one is waited for, so 1 at least.
+
+        Raises:
+            RendezvousConnectionError: The others may soon take this host for dead, and go on without it.
+        """
+        silent = time.monotonic() - self._heard_at
+        if self._heart is not None and silent > _LOST * self._lifetime():
+            raise RendezvousConnectionError(
+                f"the rendezvous {self._settings.run_id} has not been reached for {silent:.1f} s: the "
+                "others may go on without this host"
+            )
         view = self._state_holder.read().view()
         if is_over(view):
             return max(len(waiting(view)), 1)
@@ -195,12 +208,16 @@ class DynamicRendezvousHandler(RendezvousHandler):
         except RendezvousError as error:
             logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
             return False
+        finally:
+            self._state_holder.close()
         return True
 
     # ---- inside
 
     def _seated(self, deadline: float) -> SharedState:
         while True:
+            if self._stopped.is_set():
+                raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} is closed")
             state = self._state_holder.change(self._step, deadline + _GRACE)
             self._entered = True
             if state.closed:
@@ -217,7 +234,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
                 raise RendezvousTimeoutError(
                     f"not enough hosts came: {len(state.members)} of {self._terms.least} ({here})"
                 )
-            threading.Event().wait(_LOOK)
+            self._state_holder.wait(self._seconds_to_look())
 
     def _step(self, state: SharedState) -> SharedState:
         """Be there, give up a seat in an old round, and lead if that falls to this host."""
@@ -241,6 +258,13 @@ class DynamicRendezvousHandler(RendezvousHandler):
             return state
         return state._replace(round=following, stopped=(), called_off=False)
 
+    def _seconds_to_look(self) -> float:
+        """No longer than until this host has to decide something by its clock."""
+        if self._call_since is None:
+            return _LOOK
+        limit = self._settings.timeout.last_call.total_seconds()
+        return min(max(self._call_since + limit - time.monotonic(), 0.01), _LOOK)
+
     def _call_is_over(self, state: SharedState) -> bool:
         if not is_first_call(state.view(), self._terms):
             self._call_since = None
@@ -257,8 +281,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     def _dead(self, state: SharedState) -> set[str]:
         """Hosts whose beat has not changed for too long, by this host's clock alone."""
-        settings, now = self._settings, time.monotonic()
-        limit = settings.keep_alive_interval.total_seconds() * settings.keep_alive_max_attempt
+        limit, now = self._lifetime(), time.monotonic()
         beats = dict(state.beats)
         self._signs = {
             host: self._signs[host] if self._signs.get(host, (-1,))[0] == beat else (beat, now)
@@ -266,6 +289,11 @@ class DynamicRendezvousHandler(RendezvousHandler):
         }
         others = ((h, since) for h, (_, since) in self._signs.items() if h != self._node.id)
         return {host for host, since in others if now - since > limit}
+
+    def _lifetime(self) -> float:
+        """Seconds after which a host that gives no sign is taken for dead."""
+        settings = self._settings
+        return settings.keep_alive_interval.total_seconds() * settings.keep_alive_max_attempt
 
     def _start_heart(self) -> None:
         if self._heart is None:
@@ -276,11 +304,13 @@ class DynamicRendezvousHandler(RendezvousHandler):
         interval = self._settings.keep_alive_interval.total_seconds()
         limit = self._settings.timeout.heartbeat.total_seconds()
         while not self._stopped.wait(interval):
+            sent = time.monotonic()
             try:
                 self._state_holder.change(
                     lambda state: state.without(self._dead(state)).with_beat(self._node.id),
-                    time.monotonic() + limit,
+                    sent + limit,
                 )
+                self._heard_at = sent
             except RendezvousError as error:
                 logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procession.errors import UsageError
 from procession.rendezvous.alone import Alone
 from procession.rendezvous.utils import parse_rendezvous_endpoint
 
 if TYPE_CHECKING:
     from procession.rendezvous.api import RendezvousHandler, RendezvousParameters
 
-__all__ = ["create_at_etcd", "create_c10d", "create_static"]
+__all__ = ["create_alone", "create_at_etcd", "create_c10d", "create_static"]
 
 
 def create_c10d(params: RendezvousParameters) -> RendezvousHandler:
@@ -22,7 +21,7 @@ def create_c10d(params: RendezvousParameters) -> RendezvousHandler:
         RendezvousConnectionError: The store cannot be reached or started, or there is no torch.
     """
     if params.max_nodes == 1:
-        return create_at_etcd(params)
+        return create_alone(params)
     from procession.rendezvous.c10d_rendezvous_backend import create_backend
     from procession.rendezvous.dynamic_rendezvous import create_handler
 
@@ -31,17 +30,23 @@ def create_c10d(params: RendezvousParameters) -> RendezvousHandler:
 
 
 def create_at_etcd(params: RendezvousParameters) -> RendezvousHandler:
-    """Make a handler of the kinds ``etcd`` and ``etcd-v2``: of one host.
+    """Make a handler of the kinds ``etcd`` and ``etcd-v2``: at etcd (v3), which one host does not need.
 
     Raises:
-        UsageError: Several hosts are asked for. (A ``ValueError``.)
+        UsageError: Something is missing or wrong. (A ``ValueError``.)
+        RendezvousConnectionError: etcd cannot be reached.
     """
-    if params.max_nodes > 1:
-        raise UsageError(
-            f"the rendezvous backend {params.backend} is for one host here (max_nodes is "
-            f"{params.max_nodes}): several hosts meet by static or c10d, where torch is installed, by a "
-            "handler of your own, or at etcd with the command: procession run --rdzv-backend etcd"
-        )
+    if params.max_nodes == 1:
+        return create_alone(params)
+    from procession.rendezvous.dynamic_rendezvous import create_handler
+    from procession.rendezvous.etcd_rendezvous_backend import create_backend
+
+    backend, store = create_backend(params)
+    return create_handler(store, backend, params, local_addr=backend.address())
+
+
+def create_alone(params: RendezvousParameters) -> RendezvousHandler:
+    """Make a handler of whatever kind, of one host."""
     return Alone(params.backend, params.run_id, params.local_addr or "127.0.0.1")
 
 

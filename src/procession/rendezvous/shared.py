@@ -107,13 +107,21 @@ class StateHolder:
         self._backend = backend
 
     def read(self) -> SharedState:
-        """The state as it is.
+        """The state as it was lately.
 
         Raises:
             RendezvousConnectionError: It cannot be had.
         """
-        found = self._backend.get_state()
+        found = self._backend.glance()
         return SharedState() if found is None else decode(found[0])
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until the state may have changed, for so many seconds at most."""
+        self._backend.wait_for_change(seconds)
+
+    def close(self) -> None:
+        """Let go of the backend."""
+        self._backend.close()
 
     def change(self, change: Callable[[SharedState], SharedState], deadline: float) -> SharedState:
         """Change the state, as often as somebody else is faster.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 import signal
 import threading
 import time
@@ -94,6 +95,8 @@ class SimpleElasticAgent(ElasticAgent):
         self._shutdown_timeout = shutdown_timeout
         self._total_execution_time = 0  # seconds
         self._restarts = Restarts(restarts, spec.max_restarts)
+        self._store: Any = None  # of the round; the exit barrier is there
+        self._in_exit_barrier = False
 
     def get_worker_group(self, role: str = DEFAULT_ROLE) -> WorkerGroup:  # noqa: ARG002
         """Return the workers."""
@@ -175,10 +178,16 @@ class SimpleElasticAgent(ElasticAgent):
     def _told(self, result: RunResult, began: float) -> RunResult:
         """Tell of the end, and hand the result on."""
         self._total_execution_time = int(time.monotonic() - began)
-        telling.record_metrics(self._worker_group.spec, result, self._remaining_restarts)
+        self._record_metrics(result)
+        self._record_worker_events(result)
+        return result
+
+    def _record_metrics(self, group_results: RunResult) -> None:
+        telling.record_metrics(self._worker_group.spec, group_results, self._remaining_restarts)
+
+    def _record_worker_events(self, result: RunResult) -> None:
         for event in telling.worker_events(self._context(), result):
             record(event, self._worker_group.spec.event_log_handler)
-        return result
 
     def _context(self) -> telling.Context:
         restarts = self._worker_group.spec.max_restarts - self._remaining_restarts
@@ -241,7 +250,7 @@ class SimpleElasticAgent(ElasticAgent):
         with self.record_duration("RENDEZVOUS"):
             found = spec.rdzv_handler.next_rendezvous()
         where = found.bootstrap_store_info
-        worker_group.store = found.store
+        self._store = worker_group.store = found.store
         worker_group.group_rank = found.rank
         worker_group.group_world_size = found.world_size
         worker_group.master_addr = spec.master_addr or (where.master_addr if where else None)
@@ -255,7 +264,10 @@ class SimpleElasticAgent(ElasticAgent):
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
     ) -> list[Worker]:
         own = ranks.HostRole(spec.role, spec.local_world_size)
-        found = ranks.agree(store, group_rank, group_world_size, own)
+        if os.environ.get("TORCH_ELASTIC_WORKER_IDENTICAL") == "1":
+            found = ranks.assign([own] * group_world_size)[group_rank]
+        else:
+            found = ranks.agree(store, group_rank, group_world_size, own)
         return [
             Worker(
                 local_rank=local,
@@ -270,10 +282,11 @@ class SimpleElasticAgent(ElasticAgent):
     def _exit_barrier(self) -> None:
         """Wait until the workers of all hosts are done: the store may live in one of the agents."""
         group = self._worker_group
+        self._in_exit_barrier = True
         if (group.group_world_size or 1) == 1:
             return
         try:
-            ranks.wait_for_all(group.store, group.group_world_size or 1, self._exit_barrier_timeout)
+            ranks.wait_for_all(self._store, group.group_world_size or 1, self._exit_barrier_timeout)
         except SignalException:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a store raises: the work is done)

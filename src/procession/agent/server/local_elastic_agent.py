@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
 from procession._loop.gate import SignalGate
+from procession.agent.server import telling
 from procession.agent.server.api import SimpleElasticAgent
+from procession.agent.server.health_check_server import create_healthcheck_server
 from procession.agent.server.workers import RunResult, WorkerState
 from procession.errors import UsageError
+from procession.events import record
 from procession.metrics import prof
 from procession.multiprocessing import Supervision, start_processes
+from procession.multiprocessing.failures import add_words
 from procession.multiprocessing.supervision import signal_exception, signal_numbers
 
 if TYPE_CHECKING:
     from procession._restarts.policy import RestartPolicy
+    from procession.agent.server.watchdog import Watchdog
     from procession.agent.server.workers import Worker, WorkerGroup, WorkerSpec
     from procession.multiprocessing import LogsSpecs, PContext
+    from procession.multiprocessing.errors import ProcessFailure
+    from procession.timer import FileTimerRequest
 
 __all__ = [
     "TORCHELASTIC_ENABLE_FILE_TIMER",
@@ -36,6 +44,7 @@ TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT = "TORCHELASTIC_UNINTERRUPTIBLE_STATE
 
 _NCCL = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
 _LOCAL_RANK = "${local_rank}"
+_HEALTH_TIMEOUT = 60  # torch's, seconds
 
 logger = Logger(__name__)
 
@@ -51,7 +60,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         log_line_prefix_template: The head of each teed line: ``${role_name}``, ``${rank}`` and
             ``${local_rank}`` are filled in.
         shutdown_timeout: Seconds between SIGTERM and SIGKILL, on every path.
-        health_check_server: Has ``stop()``, which is called at the end.
+        health_check_server: Has ``stop()``, which is called at the end; one that
+            TORCHELASTIC_HEALTH_CHECK_PORT asks for is made beside the workers.
         uninterruptible_state_timeout: Not built: a worker that cannot die is named at the end.
         supervision: Signals and what else is not torch's; ``shutdown_timeout`` wins over its own.
         restarts: As of ``SimpleElasticAgent``.
@@ -83,6 +93,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         supervision = supervision or Supervision.from_environment()
         self._supervision = replace(supervision, shutdown_timeout=float(shutdown_timeout))
         self._pcontext: PContext | None = None
+        self._worker_watchdog: Watchdog | None = None
 
     def _wait_for_news(self, seconds: float) -> None:
         """Sleep until a worker has ended; no longer than ``seconds`` where hosts may want to join."""
@@ -102,18 +113,19 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @prof
     def _stop_workers(self, worker_group: WorkerGroup) -> None:  # noqa: ARG002
-        if self._pcontext is not None:
-            self._pcontext.close(signal.SIGTERM, self._shutdown_timeout)
+        self._shutdown(timeout=self._shutdown_timeout)
 
     @prof
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
-        spec = worker_group.spec
-        workers = worker_group.workers
+        spec, workers = worker_group.spec, worker_group.workers
+        envs = {worker.local_rank: self._environment(worker) for worker in workers}
+        self._setup_local_watchdog(envs=envs)
+        self._setup_healthcheck()
         self._pcontext = start_processes(
             name=spec.role,
             entrypoint=spec.entrypoint or "",
             args={worker.local_rank: _arguments(spec, worker) for worker in workers},
-            envs={worker.local_rank: self._environment(worker) for worker in workers},
+            envs=envs,
             logs_specs=self._logs_specs,
             log_line_prefixes=self._prefixes(workers),
             start_method=self._start_method,
@@ -133,16 +145,69 @@ class LocalElasticAgent(SimpleElasticAgent):
         failures = {ranks[local]: failure for local, failure in result.failures.items()}
         stopped = {ranks[local]: failure for local, failure in result.stopped.items()}
         if result.is_failed():
+            self._say_who_was_stuck(failures)
             return RunResult(WorkerState.FAILED, failures=failures, stopped=stopped)
         values = {ranks[local]: value for local, value in result.return_values.items()}
         return RunResult(WorkerState.SUCCEEDED, return_values=values)
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+        if self._worker_watchdog is not None:
+            self._worker_watchdog.stop()
+            self._worker_watchdog = None
         if self._health_check_server is not None:
             self._health_check_server.stop()
             self._health_check_server = None
         if self._pcontext is not None:
             self._pcontext.close(death_sig, timeout)
+
+    # ---- beside the workers
+
+    def _setup_local_watchdog(self, envs: dict[int, dict[str, str]]) -> None:
+        """Have workers ended whose timers run out, if that is asked for; see ``procession.timer``."""
+        if os.environ.keys().isdisjoint((TORCHELASTIC_ENABLE_FILE_TIMER, TORCHELASTIC_TIMER_FILE)):
+            return
+        from procession.agent.server.watchdog import Watchdog, pipe_path
+
+        enabled, path = pipe_path(os.environ)
+        if enabled and path is not None:
+            run_id = self._worker_group.spec.rdzv_handler.get_run_id()
+            self._worker_watchdog = Watchdog(path, run_id, self._log_watchdog_event)
+            self._worker_watchdog.start()
+        if path is not None:
+            for environment in envs.values():
+                environment[TORCHELASTIC_TIMER_FILE] = path
+
+    def _setup_healthcheck(self) -> None:
+        port = os.environ.get(TORCHELASTIC_HEALTH_CHECK_PORT)
+        if port is None or self._health_check_server is not None:
+            return
+        if not port.isdigit():
+            logger.warning(
+                "%s=%s is no port: no health check server", TORCHELASTIC_HEALTH_CHECK_PORT, port
+            )
+            return
+        self._health_check_server = create_healthcheck_server(
+            alive_callback=self._get_alive_time, port=int(port), timeout=_HEALTH_TIMEOUT
+        )
+        self._health_check_server.start()
+
+    def _get_alive_time(self) -> int:
+        """When this agent last made progress, in seconds since the epoch."""
+        watchdog = self._worker_watchdog
+        if watchdog is None or self._in_exit_barrier:
+            return int(time.time())
+        return watchdog.get_last_progress_time()
+
+    def _log_watchdog_event(self, name: str, request: FileTimerRequest | None) -> None:
+        event = telling.watchdog_event(self._context(), name, request)
+        record(event, self._worker_group.spec.event_log_handler)
+
+    def _say_who_was_stuck(self, failures: dict[int, ProcessFailure]) -> None:
+        """Of workers that the watchdog has ended, say so: the signal alone tells nobody."""
+        ended = self._worker_watchdog.ended if self._worker_watchdog is not None else {}
+        for failure in failures.values():
+            if failure.pid in ended:
+                add_words(failure, f"its timer {ended[failure.pid]} had run out")
 
     def _prefixes(self, workers: list[Worker]) -> dict[int, str] | None:
         if not self._log_line_prefix_template:

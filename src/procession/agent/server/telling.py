@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from procession.agent.server.workers import RunResult, Worker, WorkerGroup, WorkerSpec
     from procession.multiprocessing.errors import ProcessFailure
+    from procession.timer import FileTimerRequest
 
-__all__ = ["Context", "make_event", "record_metrics", "worker_events"]
+__all__ = ["Context", "make_event", "record_metrics", "watchdog_event", "worker_events"]
 
 
 class Context(NamedTuple):
@@ -72,6 +73,17 @@ def make_event(
     }
     name = f"torchelastic.worker.status.{state}"
     return Event(name, source, timestamp=time.time_ns() // 1_000_000, metadata=metadata)
+
+
+def watchdog_event(context: Context, name: str, request: FileTimerRequest | None) -> Event:
+    """An event of the server that ends stuck workers; torch's."""
+    told = {"watchdog_event": name}
+    if request is not None:
+        fields = ("worker_pid", "scope_id", "expiration_time", "signal")
+        told |= {field: str(getattr(request, field)) for field in fields}
+    event = make_event(context, "RUNNING", EventSource.AGENT)
+    event.name, event.metadata["metadata"] = name, json.dumps(told)
+    return event
 
 
 def _details(

@@ -1,0 +1,188 @@
+"""What agents of a gang exchange facts by: torch's ``Store``, without torch."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from procession.errors import StoreTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["PrefixStore", "Store"]
+
+_TIMEOUT = timedelta(seconds=300)  # torch's (torch/csrc/distributed/c10d/Store.hpp)
+
+
+class Store(ABC):
+    """Keys and values, with the methods of torch's; of a kind that its subclass knows to keep.
+
+    Values are bytes; text is encoded as UTF-8. Reading waits for the key, for ``timeout`` at most.
+    """
+
+    def __init__(self, timeout: timedelta | None = None) -> None:
+        self.timeout = timeout or _TIMEOUT
+
+    # ---- what a kind of store has to know
+
+    @abstractmethod
+    def _look(self, key: str) -> tuple[bytes, Any] | None:
+        """A value and a token that stands for this very value, None where there is none."""
+
+    @abstractmethod
+    def _swap(self, key: str, value: bytes, token: Any) -> bool:
+        """Write a value if the one that is there is that of the token (None: if none is there)."""
+
+    @abstractmethod
+    def _put(self, key: str, value: bytes) -> None:
+        """Write a value."""
+
+    @abstractmethod
+    def _remove(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+
+    @abstractmethod
+    def _names(self) -> list[str]:
+        """All keys."""
+
+    @abstractmethod
+    def _wait_until(self, met: Callable[[], bool], seconds: float) -> bool:
+        """Sleep until a condition on the keys is met, or the time is over; return the former."""
+
+    # ---- torch's methods
+
+    def set_timeout(self, timeout: timedelta) -> None:
+        """Have reading wait so long at most."""
+        self.timeout = timeout
+
+    def set(self, key: str, value: bytes | str) -> None:
+        """Keep a value."""
+        self._put(key, _bytes(value))
+
+    def get(self, key: str) -> bytes:
+        """Return a value, once it is there.
+
+        Raises:
+            StoreTimeoutError: It is not in time.
+        """
+        deadline = time.monotonic() + self.timeout.total_seconds()
+        while (found := self._look(key)) is None:
+            self.wait([key], timedelta(seconds=max(deadline - time.monotonic(), 0)))
+        return found[0]
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a number that is 0 at first, and return it."""
+        while True:
+            found = self._look(key)
+            total = (int(found[0]) if found else 0) + amount
+            if self._swap(key, str(total).encode(), found[1] if found else None):
+                return total
+
+    def append(self, key: str, value: bytes | str) -> None:
+        """Add to the end of a value, or begin it."""
+        while True:
+            found = self._look(key)
+            whole = (found[0] if found else b"") + _bytes(value)
+            if self._swap(key, whole, found[1] if found else None):
+                return
+
+    def compare_set(self, key: str, expected: bytes | str, desired: bytes | str) -> bytes:
+        """Write a value if another is there; ``expected`` empty also means that none is.
+
+        Returns:
+            What is there then; ``expected`` where nothing is and something was expected.
+        """
+        wanted, fresh = _bytes(expected), _bytes(desired)
+        while True:
+            found = self._look(key)
+            if found is None and wanted:
+                return wanted
+            if found is not None and found[0] != wanted:
+                return found[0]
+            if self._swap(key, fresh, found[1] if found else None):
+                return fresh
+
+    def check(self, keys: Sequence[str]) -> bool:
+        """Whether all keys are there."""
+        return all(self._look(key) is not None for key in keys)
+
+    def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
+        """Wait until all keys are there.
+
+        Args:
+            keys: Which.
+            timeout: How long at most; the store's where None.
+
+        Raises:
+            StoreTimeoutError: They are not in time.
+        """
+        seconds = (self.timeout if timeout is None else timeout).total_seconds()
+        if not self._wait_until(lambda: self.check(keys), seconds):
+            raise StoreTimeoutError(f"{', '.join(keys)}: not there after {seconds:g} s")
+
+    def multi_get(self, keys: Sequence[str]) -> list[bytes]:
+        """Return several values, once they are there."""
+        self.wait(keys)
+        return [self.get(key) for key in keys]
+
+    def multi_set(self, keys: Sequence[str], values: Sequence[bytes | str]) -> None:
+        """Keep several values."""
+        for key, value in zip(keys, values, strict=True):
+            self.set(key, value)
+
+    def delete_key(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+        return self._remove(key)
+
+    def num_keys(self) -> int:
+        """How many keys there are."""
+        return len(self._names())
+
+    def has_extended_api(self) -> bool:
+        """True: it has ``append``, ``multi_get`` and ``multi_set``."""
+        return True
+
+
+class PrefixStore(Store):
+    """A view of a store in which all keys begin with a prefix.
+
+    Args:
+        prefix: What they begin with.
+        store: The store.
+    """
+
+    def __init__(self, prefix: str, store: Store) -> None:
+        super().__init__(store.timeout)
+        self._prefix = f"{prefix}/"
+        self._store = store
+
+    @property
+    def underlying_store(self) -> Store:
+        """The store."""
+        return self._store
+
+    def _look(self, key: str) -> tuple[bytes, Any] | None:
+        return self._store._look(self._prefix + key)
+
+    def _swap(self, key: str, value: bytes, token: Any) -> bool:
+        return self._store._swap(self._prefix + key, value, token)
+
+    def _put(self, key: str, value: bytes) -> None:
+        self._store._put(self._prefix + key, value)
+
+    def _remove(self, key: str) -> bool:
+        return self._store._remove(self._prefix + key)
+
+    def _names(self) -> list[str]:
+        names = self._store._names()
+        return [n.removeprefix(self._prefix) for n in names if n.startswith(self._prefix)]
+
+    def _wait_until(self, met: Callable[[], bool], seconds: float) -> bool:
+        return self._store._wait_until(met, seconds)
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)

@@ -1,0 +1,1 @@
+"""Small things that torch's elastic package has under this name."""

@@ -1,0 +1,219 @@
+"""The library at etcd: a store as torch's, hosts that meet by a handler, ``elastic_launch`` over hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import procession
+from procession._etcd.client import Client
+from procession.errors import StoreTimeoutError
+from procession.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousInfo,
+    RendezvousParameters,
+    RendezvousTimeoutError,
+)
+from procession.rendezvous.alone import LocalStore
+from procession.rendezvous.etcd_store import EtcdStore
+from procession.rendezvous.registry import get_rendezvous_handler
+from procession.rendezvous.store import PrefixStore, Store
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "elastic_host.py"
+SHORT = timedelta(seconds=0.05)
+
+pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
+
+
+@pytest.fixture(params=["local", "etcd", "prefix"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store of each kind."""
+    if request.param == "local":
+        yield LocalStore()
+        return
+    cluster = request.getfixturevalue("make_cluster")(1)
+    client = Client(cluster.settings())
+    found: Store = EtcdStore(client, cluster.settings(), "/run/store")
+    if request.param == "prefix":
+        found.set("other", b"")
+        found = PrefixStore("7", PrefixStore("job", found))
+    yield found
+    client.close()
+
+
+def test_a_store_does_what_torchs_does(store: Store) -> None:
+    store.set("text", "ä")
+    store.set("bytes", b"\x00\xff")
+    store.set("a/b c%", b"odd")
+    assert (store.get("text"), store.get("bytes"), store.get("a/b c%")) == (
+        "ä".encode(),
+        b"\x00\xff",
+        b"odd",
+    )
+    assert [store.add("n", 3), store.add("n", -1), store.get("n")] == [3, 2, b"2"]
+    assert store.compare_set("new", "x", "y") == b"x"
+    assert not store.check(["new"])
+    assert store.compare_set("new", "", "y") == b"y"
+    assert store.compare_set("new", "x", "z") == b"y"
+    assert store.compare_set("new", "y", "z") == b"z"
+    store.append("log", "a")
+    store.append("log", b"b")
+    store.multi_set(["p", "q"], [b"1", "2"])
+    assert store.multi_get(["log", "p", "q"]) == [b"ab", b"1", b"2"]
+    assert (store.check(["p", "q"]), store.check(["p", "no"])) == (True, False)
+    assert store.num_keys() == 8
+    assert [store.delete_key("p"), store.delete_key("p")] == [True, False]
+    assert store.num_keys() == 7
+
+
+def test_a_key_that_does_not_come(store: Store) -> None:
+    with pytest.raises(StoreTimeoutError, match=r"no: not there after 0\.05 s"):
+        store.wait(["no"], SHORT)
+    store.set_timeout(SHORT)
+    assert store.timeout == SHORT
+    with pytest.raises(LookupError):
+        store.get("no")
+
+
+def test_who_waits_for_a_key_gets_it(store: Store) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(store.get, "late")
+        store.set("other", b"")
+        assert not reader.done()
+        store.set("late", b"here")
+        assert reader.result(30) == b"here"
+
+
+def test_all_that_is_added_at_once_counts(store: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: store.add("n", 1), range(40)))
+    assert sorted(found) == list(range(1, 41))
+
+
+@pytest.fixture
+def meeting(make_cluster: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a handler of a host; all share one etcd."""
+    cluster = make_cluster(1)
+
+    def make(least: int, most: int, **conf: Any) -> Any:
+        params = RendezvousParameters(
+            "etcd", cluster.members[0].endpoint, "job", least, most, **conf
+        )
+        return get_rendezvous_handler(params)
+
+    make.cluster = cluster  # type: ignore[attr-defined]
+    return make
+
+
+def meet(handlers: list[Any]) -> list[RendezvousInfo]:
+    with ThreadPoolExecutor(len(handlers)) as pool:
+        return list(pool.map(lambda handler: handler.next_rendezvous(), handlers))
+
+
+def ask_until(seconds: float, met: Callable[[], bool]) -> None:
+    """Ask again and again, as an agent does."""
+    until = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < until
+        threading.Event().wait(0.02)
+
+
+def test_hosts_meet_and_meet_again(meeting: Callable[..., Any]) -> None:
+    handlers = [meeting(3, 3, local_addr=f"10.0.0.{n}") for n in range(3)]
+    for _ in range(2):
+        found = meet(handlers)
+        assert sorted((info.rank, info.world_size) for info in found) == [(0, 3), (1, 3), (2, 3)]
+        first = next(n for n, info in enumerate(found) if info.rank == 0)
+        where = [info.bootstrap_store_info for info in found]
+        assert {info and info.master_addr for info in where} == {f"10.0.0.{first}"}
+        found[0].store.set("key", b"value")
+        assert found[2].store.get("key") == b"value"
+        assert [handler.num_nodes_waiting() for handler in handlers] == [0, 0, 0]
+    assert {handler.get_backend() for handler in handlers} == {"etcd"}
+    assert [handler.shutdown() for handler in handlers] == [True] * 3
+    assert handlers[0].is_closed()
+    with pytest.raises(RendezvousClosedError):
+        handlers[0].next_rendezvous()
+
+
+def test_who_comes_later_is_seen_waiting(meeting: Callable[..., Any]) -> None:
+    first = meeting(1, 2, last_call_timeout=1)
+    assert meet([first])[0].world_size == 1
+    second = meeting(1, 2, last_call_timeout=1)
+    with ThreadPoolExecutor(1) as pool:
+        comes = pool.submit(second.next_rendezvous)
+        ask_until(30, lambda: first.num_nodes_waiting() > 0)
+        assert first.next_rendezvous().world_size == 2
+        assert comes.result(30).world_size == 2
+    for handler in (first, second):
+        handler.shutdown()
+
+
+def test_too_few_come(meeting: Callable[..., Any]) -> None:
+    handler = meeting(2, 2, join_timeout=1)
+    with pytest.raises(RendezvousTimeoutError, match="not enough hosts came: 1 of 2"):
+        handler.next_rendezvous()
+    handler.shutdown()
+
+
+def test_who_cannot_reach_etcd_is_told_before_others_go_on(meeting: Callable[..., Any]) -> None:
+    handler = meeting(1, 2, last_call_timeout=1, keep_alive_interval=1, heartbeat_timeout=1)
+    meet([handler])
+    meeting.cluster.members[0].kill()  # type: ignore[attr-defined]
+    with pytest.raises(RendezvousConnectionError, match="go on without this host"):
+        ask_until(60, lambda: handler.num_nodes_waiting() < 0)
+    assert handler.shutdown() is False
+
+
+def test_no_etcd_there(meeting: Callable[..., Any]) -> None:
+    meeting.cluster.members[0].kill()  # type: ignore[attr-defined]
+    with pytest.raises(RendezvousConnectionError, match="etcd does not answer"):
+        meeting(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"ssl_cert": "/c"}, "needs both cert=PATH and key=PATH"),
+        ({"password_file": "/no/such"}, "password_file=/no/such"),
+        ({"request_timeout": "never"}, "request_timeout=never: give seconds"),
+    ],
+)
+def test_settings_are_checked(conf: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        get_rendezvous_handler(RendezvousParameters("etcd-v2", "h:1", "job", 2, 2, **conf))
+
+
+@pytest.mark.parametrize("fails", ["", "0-2"])
+def test_a_function_is_launched_over_hosts(make_cluster: Callable[..., Any], fails: str) -> None:
+    endpoint = make_cluster(1).members[0].endpoint
+    source = str(Path(procession.__file__).parents[1])
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), endpoint, nproc, fails],
+            env={**os.environ, "PYTHONPATH": source},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for nproc in ("1", "2")
+    ]
+    said = [host.communicate(timeout=100) for host in hosts]
+    found: list[Any] = [json.loads(out) if out else err for out, err in said]
+    workers = {rank: told for host in found for rank, told in host.items()}
+    assert sorted(workers) == ["0", "1", "2"], found
+    assert {told["total"] for told in workers.values()} == {3}
+    if not fails:
+        assert {told["restarts"] for told in workers.values()} == {0}

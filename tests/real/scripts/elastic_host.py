@@ -1,0 +1,68 @@
+"""One host of an ``elastic_launch`` over etcd; prints what its workers returned."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+
+from procession.launcher import LaunchConfig, elastic_launch
+from procession.multiprocessing.errors import ChildFailedError
+
+
+def meet(fails: str) -> dict[str, object]:
+    """Add the ranks of all workers up at MASTER_ADDR and MASTER_PORT, as a process group would."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    restarts = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    if fails == f"{restarts}-{rank}":
+        sys.exit(7)
+    address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    total = gather(address, size) if rank == 0 else send(address, rank)
+    return {"total": total, "size": size, "restarts": restarts, "group": os.environ["GROUP_RANK"]}
+
+
+def gather(address: tuple[str, int], size: int) -> int:
+    with socket.create_server(address) as server:
+        peers = [server.accept()[0] for _ in range(size - 1)]
+        total = sum(int(peer.recv(16)) for peer in peers)
+        for peer in peers:
+            peer.sendall(str(total).encode())
+            peer.close()
+    return total
+
+
+def send(address: tuple[str, int], rank: int) -> int:
+    while True:
+        try:
+            with socket.create_connection(address) as peer:
+                peer.sendall(str(rank).encode())
+                return int(peer.recv(16))
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+
+
+def main() -> None:
+    endpoint, nproc, fails = sys.argv[1:4]
+    config = LaunchConfig(
+        2,
+        2,
+        int(nproc),
+        run_id="job",
+        rdzv_backend="etcd",
+        rdzv_endpoint=endpoint,
+        rdzv_configs={"keep_alive_interval": 2},
+        max_restarts=1,
+        monitor_interval=0.05,
+        local_addr="127.0.0.1",
+        log_line_prefix_template="",
+    )
+    try:
+        print(json.dumps(elastic_launch(config, meet)(fails)))
+    except ChildFailedError as error:
+        print(json.dumps({"failed": error.get_first_failure()[1].exitcode}))
+
+
+if __name__ == "__main__":
+    main()
