@@ -34,7 +34,7 @@ MIGRATION_RULE = {
     "torch.distributed.run": "procession.run",
     "torch.numa": "procession.numa",
 }
-SCRIPTS = ("functions", "binaries", "launcher", "pieces")
+SCRIPTS = ("functions", "binaries", "launcher", "pieces", "agents", "timers")
 PATIENCE = 500  # seconds for a script
 
 # Heading of the row in docs/differences.md -> what it covers: script/case/path, as a pattern.
@@ -68,9 +68,11 @@ DIFFERENCES: dict[str, list[str]] = {
     "What was stopped has not failed": [
         r"binaries/the_first_of_three_to_fail/given/others$",
         r"functions/(fork_exception_beside_a_peer|a_second_start_is_refused)/files/.*/error.json$",
+        r"agents/a_function_that_fails_is_launched/files/.*/attempt_0/0/error.json$",
     ],
     "A function's traceback is in its stderr": [
-        r"functions/fork(server)?_exception/files/.*/stderr.log$"
+        r"functions/fork(server)?_exception/files/.*/stderr.log$",
+        r"agents/a_function_that_fails_is_launched/files/.*/stderr.log$",
     ],
     "A worker that leaves with a status says when": [
         r"functions/(spawn|fork)_exit_status/files/.*/error.json.exit$"

@@ -250,15 +250,16 @@ class SimpleElasticAgent(ElasticAgent):
         with self.record_duration("RENDEZVOUS"):
             found = spec.rdzv_handler.next_rendezvous()
         where = found.bootstrap_store_info
-        self._store = worker_group.store = found.store
-        worker_group.group_rank = found.rank
-        worker_group.group_world_size = found.world_size
-        worker_group.master_addr = spec.master_addr or (where.master_addr if where else None)
-        worker_group.master_port = spec.master_port or (where.master_port if where else None)
+        self._store = found.store
         with self.record_duration("ASSIGN_WORKER_RANKS"):
             worker_group.workers = self._assign_worker_ranks(
                 found.store, found.rank, found.world_size, spec
             )
+        worker_group.store = found.store
+        worker_group.group_rank = found.rank
+        worker_group.group_world_size = found.world_size
+        worker_group.master_addr = spec.master_addr or (where.master_addr if where else None)
+        worker_group.master_port = spec.master_port or (where.master_port if where else None)
 
     def _assign_worker_ranks(
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
