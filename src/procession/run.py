@@ -13,15 +13,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from procession.cli.flags import build_parser
+from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from procession._guardian.kept import KeptGuardian
     from procession.cli.plan import Plan
+    from procession.launcher import LaunchConfig
 
 __all__ = [
+    "config_from_args",
     "determine_local_world_size",
     "get_args_parser",
     "get_rdzv_endpoint",
@@ -147,6 +150,9 @@ def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
         SignalException: A signal to this process ended the run.
         ProcessionError: The run could not be started or carried on.
     """
+    if _meets_by_others(args):
+        _launch_by_library(args)
+        return
     plan = _plan(args)
     if args.explain:
         from procession.cli.explain import explain
@@ -157,6 +163,50 @@ def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
     from procession.cli.execute import execute
 
     execute(plan, guardian)
+
+
+def config_from_args(
+    args: Namespace,
+) -> tuple[LaunchConfig, Callable[..., Any] | str, list[str]]:
+    """Make of a parsed command line what ``elastic_launch`` takes.
+
+    Args:
+        args: The parsed command line.
+
+    Returns:
+        How to launch, what, and its arguments.
+
+    Raises:
+        UsageError: Something cannot be as it was asked for. (A ``ValueError``.)
+    """
+    from procession.cli.command import find_command
+    from procession.cli.config import make_config
+
+    command = find_command(args, os.environ)
+    return make_config(args, determine_local_world_size(args.nproc_per_node), command)
+
+
+def _meets_by_others(args: Namespace) -> bool:
+    """Whether hosts meet by a handler that somebody else has made."""
+    from procession.cli.nodes import BACKENDS
+
+    if args.standalone or args.rdzv_backend in BACKENDS:
+        return False
+    from procession.rendezvous import rendezvous_handler_registry
+
+    return rendezvous_handler_registry.knows(args.rdzv_backend)
+
+
+def _launch_by_library(args: Namespace) -> None:
+    """Launch as a caller of the library would: its agent is what handlers are made for."""
+    from procession.launcher import elastic_launch
+
+    if args.explain:
+        raise UsageError(
+            f"--explain: what --rdzv-backend {args.rdzv_backend} does only its own code tells."
+        )
+    config, entrypoint, words = config_from_args(args)
+    elastic_launch(config, entrypoint)(*words)
 
 
 def _plan(args: Namespace) -> Plan:

@@ -11,7 +11,7 @@ from procession.errors import UsageError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-_BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
+BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _ETCD = {"cacert", "cert", "key", "user", "password", "password_file", "tls", "request_timeout"}
 _TIMES = {"lease", "join_timeout", "timeout", "last_call_timeout"}
 # torch's, accepted and of no effect: nothing is polled, and a lease is what tells of a lost host.
@@ -67,11 +67,11 @@ def read_nodes(args: Namespace) -> Nodes | None:
     least, most = min_max(args.nnodes)
     if not 0 < least <= most:
         raise UsageError(f"--nnodes {args.nnodes}: MIN has to be 1 or more, and MAX not below it.")
-    if args.rdzv_backend not in _BACKENDS:
-        near = suggestion(args.rdzv_backend, _BACKENDS)
-        allowed = ", ".join(_BACKENDS)
+    if args.rdzv_backend not in BACKENDS:
+        near = suggestion(args.rdzv_backend, BACKENDS)
+        allowed = ", ".join(BACKENDS)
         raise UsageError(f"--rdzv-backend {args.rdzv_backend}: give one of {allowed}.{near}")
-    conf = _conf(args.rdzv_conf)
+    conf = read_conf(args.rdzv_conf)
     if most == 1 or args.standalone:
         _check_alone(args, most)
         return None
@@ -135,7 +135,12 @@ def _nodes(args: Namespace, least: int, most: int, conf: dict[str, str]) -> Node
     )
 
 
-def _conf(text: str) -> dict[str, str]:
+def read_conf(text: str) -> dict[str, str]:
+    """Read ``--rdzv-conf``.
+
+    Raises:
+        UsageError: It is not ``KEY=VALUE``, with commas between.
+    """
     pairs = text.strip().split(",") if text.strip() else []
     conf = {}
     for pair in pairs:

@@ -277,6 +277,10 @@ class RendezvousHandlerRegistry:
                 f"{self._registry[backend]}: register {creator} by another name"
             )
 
+    def knows(self, backend: str) -> bool:
+        """Whether there is such a kind."""
+        return backend in self._registry or self._find(backend) is not None
+
     def create_handler(self, params: RendezvousParameters) -> RendezvousHandler:
         """Make a handler.
 
