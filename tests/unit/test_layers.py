@@ -103,6 +103,34 @@ def test_nothing_forbidden_is_done() -> None:
     assert [found for path in MODULES for found in forbidden(path, path.read_text())] == []
 
 
+# What speaks to other hosts, or reads what they have written.
+NETWORK = ("_agent", "_etcd", "_membership", "rendezvous", "agent", "launcher", "_report")
+RUNS_CODE = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "torch"}
+
+
+def runs_code(path: Path, source: str) -> list[str]:
+    """What in a file could run what came over the network."""
+    tree = ast.parse(source)
+    package = ["procession", *path.relative_to(SRC).parts[:-1]]
+    found = [
+        (line, f"import of {name}")
+        for line, name in imported_names(tree, package)
+        if name.partition(".")[0] in RUNS_CODE
+    ]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    found += [
+        (c.lineno, ast.unparse(c.func)) for c in calls if ast.unparse(c.func) in {"eval", "exec"}
+    ]
+    return [f"{path.relative_to(ROOT)}:{line}: {what}" for line, what in sorted(found)]
+
+
+def test_nothing_that_came_over_the_network_is_run() -> None:
+    paths = [path for path in MODULES if room_of(path) in NETWORK]
+    assert len(paths) > 40
+    assert [found for path in paths for found in runs_code(path, path.read_text())] == []
+    assert len(runs_code(SRC / "_etcd" / "x.py", "import pickle\nexec('')")) == 2
+
+
 def test_every_module_parses_on_the_oldest_python() -> None:
     for path in MODULES:
         ast.parse(path.read_text(), filename=str(path), feature_version=(3, 10))

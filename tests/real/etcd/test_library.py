@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from procession.rendezvous import (
     RendezvousConnectionError,
     RendezvousInfo,
     RendezvousParameters,
+    RendezvousStateError,
     RendezvousTimeoutError,
 )
 from procession.rendezvous.alone import LocalStore
@@ -196,6 +198,29 @@ def test_settings_are_checked(conf: dict[str, str], message: str) -> None:
         get_rendezvous_handler(RendezvousParameters("etcd-v2", "h:1", "job", 2, 2, **conf))
 
 
+class Bomb:
+    """What a pickle makes of this leaves a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("bombed",)
+
+
+def test_what_stands_in_the_store_is_never_run(
+    meeting: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    client = Client(meeting.cluster.settings())  # type: ignore[attr-defined]
+    for name in ("state", "store/torch.rendezvous.job.0%2Fkey"):
+        client.put(f"/procession-rendezvous/job/{name}", pickle.dumps(Bomb()))
+    client.close()
+    handler = meeting(1, 2)
+    with pytest.raises(RendezvousStateError, match="makes no sense"):
+        handler.next_rendezvous()
+    handler._state_holder.close()
+    handler._stopped.set()
+    assert not (tmp_path / "bombed").exists()
+
+
 @pytest.mark.parametrize("fails", ["", "0-2"])
 def test_a_function_is_launched_over_hosts(make_cluster: Callable[..., Any], fails: str) -> None:
     endpoint = make_cluster(1).members[0].endpoint
@@ -215,5 +240,6 @@ def test_a_function_is_launched_over_hosts(make_cluster: Callable[..., Any], fai
     workers = {rank: told for host in found for rank, told in host.items()}
     assert sorted(workers) == ["0", "1", "2"], found
     assert {told["total"] for told in workers.values()} == {3}
+    assert [told["listens"] for told in workers.values()] == [[], [], []]
     if not fails:
         assert {told["restarts"] for told in workers.values()} == {0}

@@ -7,9 +7,12 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 from procession.launcher import LaunchConfig, elastic_launch
 from procession.multiprocessing.errors import ChildFailedError
+
+LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as proc_net_tcp(5) shows it
 
 
 def meet(fails: str) -> dict[str, object]:
@@ -20,7 +23,18 @@ def meet(fails: str) -> dict[str, object]:
         sys.exit(7)
     address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     total = gather(address, size) if rank == 0 else send(address, rank)
-    return {"total": total, "size": size, "restarts": restarts, "group": os.environ["GROUP_RANK"]}
+    return {"total": total, "size": size, "restarts": restarts, "listens": listeners()}
+
+
+def listeners() -> list[str]:
+    """Where the launcher and the guardian above this worker listen, as the kernel tells it."""
+    guardian = os.getppid()
+    stat = Path(f"/proc/{guardian}/stat").read_text()
+    above = (guardian, int(stat.rpartition(")")[2].split()[1]))
+    sockets = {os.readlink(fd) for pid in above for fd in Path(f"/proc/{pid}/fd").glob("*")}
+    tables = (Path(f"/proc/{os.getpid()}/net/{name}").read_text() for name in ("tcp", "tcp6"))
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return [row[1] for row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in sockets]
 
 
 def gather(address: tuple[str, int], size: int) -> int:
