@@ -1,10 +1,16 @@
-"""Rules in random order against a model: two ranks, a console that blocks and a file of filtered lines."""
+"""Rules in random order against a model: two ranks, a console that blocks and a file of filtered lines.
+
+Each rank is a process that appends to its log, and may be killed within a line. The tail turns when the
+machine says so, and hears of news from the kernel alone: the net is cast for names alone.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from procession._logs import sinks
+from procession._logs import lookout, sinks
 from procession._logs.pump import Pump
 from procession._logs.view import View
 
@@ -21,10 +27,49 @@ PIECE = st.sampled_from(
     [b"a", b"keep b\n", b"\n", b"\r 50%", b"\0", b"\xff\xfe", b"\xe2\x82", b"\x1b[31m", b"LONG"]
 )
 WRITTEN = st.lists(PIECE, min_size=1, max_size=6).map(b"".join)
+LAST_WORDS = b"killed within this line " * 30_000
+PATIENCE = 5.0  # seconds
 
 
 def long(data: bytes) -> bytes:
     return data.replace(b"LONG", b"d" * 70_000)
+
+
+class Writer:
+    """A process that appends to a file what it is given, for as long as it lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("ab") as log:
+            self._process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log, bufsize=0)
+        assert self._process.stdin
+        self._to = self._process.stdin.fileno()
+        os.set_blocking(self._to, False)
+
+    def write(self, data: bytes) -> None:
+        """Have it write all of this."""
+        size = os.path.getsize(self._path) + len(data)
+        while data or os.path.getsize(self._path) < size:
+            data = data[self._pass_on(data) :]
+
+    def kill_while_it_writes(self, data: bytes) -> None:
+        """Give it more than it has the time to write."""
+        while data and not (passed := self._pass_on(data)):
+            pass
+        self._pass_on(data[passed:])
+        self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
+
+    def _pass_on(self, data: bytes) -> int:
+        try:
+            return os.write(self._to, data) if data else 0
+        except BlockingIOError:
+            return 0
 
 
 class Tail(RuleBasedStateMachine):
@@ -32,44 +77,59 @@ class Tail(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.narrow = patch.object(
-            sinks, "widen"
-        )  # else the console never blocks in so short a life
-        self.narrow.start()
+        self.patches = [
+            patch.object(sinks, "widen"),  # else the console never blocks in so short a life
+            patch.object(lookout, "NET_PERIOD", 3600.0),
+        ]
+        for each in self.patches:
+            each.start()
         self.folder = Path(tempfile.mkdtemp())
         self.logs = [self.folder / "0", self.folder / "1"]
         self.written = [[b""], [b""]]  # of each rank, in the parts that begin a line
+        self.writers = [Writer(log) for log in self.logs]
         self.dead: set[int] = set()
-        for log in self.logs:
-            log.touch()
+        self._open_view()
+        self.pump = Pump()
+        self.pump.wakeups.at_work.acquire()
+        self.pump.admit(self.view)
+
+    def _open_view(self) -> None:
         os.mkfifo(self.folder / "console")
         self.console = os.open(self.folder / "console", os.O_RDONLY | os.O_NONBLOCK)
         self.seen = b""
         files = [(str(log), f"<{n}>") for n, log in enumerate(self.logs)]
         self.view = View(files, str(self.folder / "console"), interval=0.0)
+        self.view.sinks[0].terminal = True  # where a line may be shown before its end
         self.view.show_in(str(self.folder / "kept"), lambda line: "keep" in line)
-        self.pump = Pump()
-        self.pump.wakeups.at_work.acquire()
-        self.pump.admit(self.view)
 
     @precondition(lambda self: len(self.dead) < 2)
     @rule(n=RANKS, data=WRITTEN)
     def write(self, n: int, data: bytes) -> None:
         if n not in self.dead:
             data = long(data)
-            with self.logs[n].open("ab") as file:
-                file.write(data)
+            self.writers[n].write(data)
             self.written[n][-1] += data
 
     @rule(n=RANKS)
-    def die(self, n: int) -> None:
-        self.dead.add(n)
+    def is_killed_within_a_line(self, n: int) -> None:
+        if n not in self.dead:
+            self.dead.add(n)
+            self.writers[n].kill_while_it_writes(LAST_WORDS)
+            last_words = self.logs[n].read_bytes()[len(self.written[n][-1]) :]
+            assert LAST_WORDS.startswith(last_words)
+            self.written[n][-1] += last_words
 
     @rule()
     def turn(self) -> None:
         self.pump.wakeups.order(lambda: None)
-        self.pump.lookout.news |= dict.fromkeys(self.view.files)  # as the net would have it
         self.pump.turn()
+
+    @rule()
+    def writers_pause(self) -> None:
+        """So long that what they have begun is shown."""
+        self.turn()
+        self.pump._parts = dict.fromkeys(self.pump._parts, 0.0)
+        self.turn()
 
     @rule()
     def read_the_console(self) -> None:
@@ -88,11 +148,13 @@ class Tail(RuleBasedStateMachine):
     def replace(self, n: int, data: bytes) -> None:
         self._settle()
         if n not in self.dead:
-            data = long(data)
+            self.writers[n].kill()
             other = self.folder / "other"
-            other.write_bytes(data)
+            other.write_bytes(long(data))
             other.replace(self.logs[n])
-            self.written[n].append(data)
+            self.written[n].append(long(data))
+            self.writers[n] = Writer(self.logs[n])
+            self.pump.lookout._net_due = 0.0  # the net alone sees a name change hands
             self._settle()
 
     @invariant()
@@ -112,30 +174,40 @@ class Tail(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            self._settle()
             self._finish()
+            kept = (self.folder / "kept").read_bytes()
             for n, parts in enumerate(self.written):
                 lines = [line for part in parts for line in _lines(part)]
-                assert self._shown(self.seen, n) == lines
-                kept = [line for line in lines if b"keep" in line]
-                assert self._shown((self.folder / "kept").read_bytes(), n) == kept
+                _assert_is_cut_only_where_another_came_between(self._shown(self.seen, n), lines)
+                assert self._shown(kept, n) == [line for line in lines if b"keep" in line]
         finally:
-            self.narrow.stop()
+            for writer in self.writers:
+                writer.kill()
+            for each in self.patches:
+                each.stop()
             self.pump.shut()
             self.pump.wakeups.at_work.release()
             os.close(self.console)
             shutil.rmtree(self.folder)
 
     def _settle(self) -> None:
-        """Let everything be read: a tail knows of a file what it has seen of it."""
-        for _ in range(20):
+        """Let everything be read, which takes no more than that the console is read."""
+        turns, began = 0, time.monotonic()
+        while self._is_behind():
             self.turn()
             self.read_the_console()
+            turns += 1
+            assert turns < 500 or time.monotonic() < began + PATIENCE, "news have been lost"
+
+    def _is_behind(self) -> bool:
+        unread = any(file.has_news() or file.is_replaced() for file in self.view.files)
+        return unread or any(sink.size for sink in self.view.sinks)
 
     def _finish(self) -> None:
         self.pump.wakeups.order(lambda: self.pump.drain(self.view))
         while not self.view.drained.is_set():
-            self.pump.wakeups.order(lambda: None)
-            self.pump.turn()
+            self.turn()
             self.read_the_console()
         self.read_the_console()
 
@@ -153,6 +225,17 @@ class Tail(RuleBasedStateMachine):
 def _lines(part: bytes) -> list[bytes]:
     *whole, last = part.split(b"\n")
     return whole + [last] * bool(last)
+
+
+def _assert_is_cut_only_where_another_came_between(shown: list[bytes], lines: list[bytes]) -> None:
+    """A line that was shown before its end goes on in another where somebody has put an end to it."""
+    rest = iter(shown)
+    for line in lines:
+        piece = seen = next(rest)
+        while seen != line and line.startswith(seen) and piece:
+            seen += (piece := next(rest))
+        assert seen == line
+    assert not list(rest)
 
 
 TestTail = Tail.TestCase
