@@ -116,6 +116,7 @@ class TestViews:
         assert not tail_threads()
         log.stop()
         assert log.stopped()
+        assert log.start() is log  # as with torch: there is nothing to start
 
     def test_a_filter_sees_lines_and_lets_some_through(
         self, tmp_path: Path, screen: Screen
@@ -132,24 +133,28 @@ class TestViews:
         assert seen == ["step 1\r\n", "loss 2\n", "step 3\n", "last step"]
         assert screen.getvalue() == "[t0]:step 1\r\n[t0]:step 3\n[t0]:last step"
 
+    @pytest.mark.parametrize("end", ["\n", "", "\nmore\n"])
     def test_a_filter_that_raises_ends_its_file_alone(
-        self, tmp_path: Path, screen: Screen, caplog: pytest.LogCaptureFixture
+        self, tmp_path: Path, screen: Screen, caplog: pytest.LogCaptureFixture, end: str
     ) -> None:
         bad, good = tmp_path / "bad", tmp_path / "good"
-        bad.write_bytes(b"1\n")
-        log = TailLog("b", {0: str(bad)}, Screen(), log_line_filter=lambda line: 1 // 0 > 0)
+        bad.write_text("2\n1\n0" + end)
+        shown = Screen()
+        log = TailLog("b", {0: str(bad)}, shown, log_line_filter=lambda line: 1 // int(line) >= 0)
         other = TailLog("g", {0: str(good)}, screen)
         for one in (log, other):
             one.start()
 
+        log.stop()
         append(good, b"goes on\n")
         screen.wait_for("[g0]:goes on\n")
-        for one in (log, other):
-            one.stop()
+        other.stop()
 
+        assert shown.getvalue() == "[b0]:2\n[b0]:1\n"
         assert [record.getMessage() for record in caplog.records] == [
             f"error in log tailer for {bad}"
         ]
+        assert "ZeroDivisionError" in caplog.text
 
     def test_two_views_of_one_file(self, tmp_path: Path, screen: Screen) -> None:
         path = tmp_path / "log"

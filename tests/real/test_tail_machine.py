@@ -6,11 +6,13 @@ machine says so, and hears of news from the kernel alone: the net is cast for na
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,7 +29,7 @@ PIECE = st.sampled_from(
     [b"a", b"keep b\n", b"\n", b"\r 50%", b"\0", b"\xff\xfe", b"\xe2\x82", b"\x1b[31m", b"LONG"]
 )
 WRITTEN = st.lists(PIECE, min_size=1, max_size=6).map(b"".join)
-LAST_WORDS = b"killed within this line " * 30_000
+LAST_WORDS = b"killed within this line " * 10_000
 PATIENCE = 5.0  # seconds
 
 
@@ -77,12 +79,10 @@ class Tail(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = [
-            patch.object(sinks, "widen"),  # else the console never blocks in so short a life
-            patch.object(lookout, "NET_PERIOD", 3600.0),
-        ]
-        for each in self.patches:
-            each.start()
+        self.undo = ExitStack()
+        # Else the console never blocks in so short a life.
+        self.undo.enter_context(patch.object(sinks, "widen"))
+        self.undo.enter_context(patch.object(lookout, "NET_PERIOD", 3600.0))
         self.folder = Path(tempfile.mkdtemp())
         self.logs = [self.folder / "0", self.folder / "1"]
         self.written = [[b""], [b""]]  # of each rank, in the parts that begin a line
@@ -96,6 +96,7 @@ class Tail(RuleBasedStateMachine):
     def _open_view(self) -> None:
         os.mkfifo(self.folder / "console")
         self.console = os.open(self.folder / "console", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(self.console, fcntl.F_SETPIPE_SZ, 16384)  # soon full
         self.seen = b""
         files = [(str(log), f"<{n}>") for n, log in enumerate(self.logs)]
         self.view = View(files, str(self.folder / "console"), interval=0.0)
@@ -124,9 +125,10 @@ class Tail(RuleBasedStateMachine):
         self.pump.wakeups.order(lambda: None)
         self.pump.turn()
 
-    @rule()
-    def writers_pause(self) -> None:
-        """So long that what they have begun is shown."""
+    @rule(n=RANKS, data=WRITTEN)
+    def begin_a_line_and_pause(self, n: int, data: bytes) -> None:
+        """So long that what has been begun is shown, by the other rank too."""
+        self.write(n, data + b"begun")
         self.turn()
         self.pump._parts = dict.fromkeys(self.pump._parts, 0.0)
         self.turn()
@@ -184,8 +186,7 @@ class Tail(RuleBasedStateMachine):
         finally:
             for writer in self.writers:
                 writer.kill()
-            for each in self.patches:
-                each.stop()
+            self.undo.close()
             self.pump.shut()
             self.pump.wakeups.at_work.release()
             os.close(self.console)

@@ -32,19 +32,29 @@ def time_of_day() -> bytes:
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{ns // 10**6:03}".encode()
 
 
+class Fallible(Protocol):
+    """Code of somebody else's that may raise."""
+
+    @property
+    def failed(self) -> bool:
+        """True once it has."""
+
+
 class Output:
     """One place where a file is shown, and how far.
 
     Args:
         lines: What makes lines of the file's bytes.
         sink: Where they go.
+        wanted: What chooses among the lines; the output is over once that fails.
     """
 
-    __slots__ = ("_stamped", "block", "lines", "offset", "over", "sink")
+    __slots__ = ("_filter", "_stamped", "block", "lines", "offset", "over", "sink")
 
-    def __init__(self, lines: LineAssembler, sink: Sink) -> None:
+    def __init__(self, lines: LineAssembler, sink: Sink, wanted: Fallible | None = None) -> None:
         self.lines = lines
         self.sink = sink
+        self._filter = wanted
         self.block = _FOR_EYES if sink.terminal else BLOCK
         self._stamped = lines.prefix if TIME in lines.prefix else None
         self.offset = 0
@@ -104,14 +114,17 @@ class FoldedOutput(Output):
     Args:
         lines: As for `Output`.
         sink: As for `Output`.
+        wanted: As for `Output`.
         fold: Where they wait.
         rank: Whose they are.
     """
 
     __slots__ = ("fold", "rank")
 
-    def __init__(self, lines: LineAssembler, sink: Sink, fold: Fold, rank: int) -> None:
-        super().__init__(lines, sink)
+    def __init__(
+        self, lines: LineAssembler, sink: Sink, wanted: Fallible | None, fold: Fold, rank: int
+    ) -> None:
+        super().__init__(lines, sink, wanted)
         lines.by_block = False
         self.fold = fold
         self.rank = rank

@@ -12,7 +12,7 @@ from procession._logs.follow import missing
 from procession._logs.index import Record
 from procession._logs.index_file import read_index, read_released
 from procession._logs.lines import BLOCK, LineAssembler
-from procession._logs.view import line_filter
+from procession._logs.view import LineFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -82,7 +82,7 @@ class Part:
         self.path = path
         self.prefix = prefix
         self.lines = LineAssembler(
-            prefix, None if wish.keep is None else line_filter(wish.keep), source=path
+            prefix, None if wish.keep is None else LineFilter(wish.keep, path), source=path
         )
         self.index = read_index(path)
         self.start = self.end = self._mtime_ns = 0

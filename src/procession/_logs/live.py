@@ -9,7 +9,7 @@ from procession._logs.follow import Followed, Output
 from procession._logs.index_file import read_released
 from procession._logs.lines import LineAssembler
 from procession._logs.sinks import open_sink
-from procession._logs.view import View, line_filter
+from procession._logs.view import LineFilter, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -82,7 +82,7 @@ def _lines(
     keep: Callable[[str], bool] | None,
     head: Head | None,
 ) -> LineAssembler:
-    dress = None if keep is None else line_filter(keep)
+    dress = None if keep is None else LineFilter(keep, path)
     if head is None:
         return LineAssembler(prefix, dress, source=path)
     return StampedLines(prefix, dress, path, head)

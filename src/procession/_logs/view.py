@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TextIO
 
+from procession._log import Logger
 from procession._logs.fold import Fold
 from procession._logs.follow import FoldedOutput, Followed, Output
 from procession._logs.lines import LineAssembler
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from procession._logs.sinks import Sink
 
+logger = Logger(__name__)
 
 _PLAIN = Look(colour=False)
 
@@ -74,8 +76,12 @@ class View:
         for n, (file, (path, prefix)) in enumerate(zip(self.files, self._prefixes, strict=True)):
             head = prefix.encode(errors="surrogateescape")
             head = coloured(head, self._ranks[n]) if paint else head
-            lines = self._assembler(head, path, sink, keep, self._ranks[n])
-            output = Output(lines, sink) if fold is None else FoldedOutput(lines, sink, fold, n)
+            wanted = None if keep is None else LineFilter(keep, path)
+            lines = self._assembler(head, path, sink, wanted, self._ranks[n])
+            if fold is None:
+                output = Output(lines, sink, wanted)
+            else:
+                output = FoldedOutput(lines, sink, wanted, fold, n)
             file.outputs.append(output)
             self._all_outputs.append((path, file, output))
 
@@ -84,14 +90,13 @@ class View:
         return sink.terminal if wish is None else wish
 
     def _assembler(
-        self, prefix: bytes, path: str, sink: Sink, keep: Callable[[str], bool] | None, rank: int
+        self, prefix: bytes, path: str, sink: Sink, wanted: LineFilter | None, rank: int
     ) -> LineAssembler:
-        if sink.terminal and keep is None:
+        if sink.terminal and wanted is None:
             from procession._logs.screen import ScreenLines
 
             return ScreenLines(prefix, self._look.limit, path, rank, redraws=sink.draws)
-        dress = None if keep is None else line_filter(keep)
-        return LineAssembler(prefix, dress, self._look.limit, path, rank)
+        return LineAssembler(prefix, wanted, self._look.limit, path, rank)
 
     def show_folded(self, now: float) -> None:
         """Show the lines that have waited for their like until now."""
@@ -127,6 +132,20 @@ class View:
         return {path: count for path, count in counts.items() if count}
 
 
-def line_filter(keep: Callable[[str], bool]) -> Callable[[bytes], bytes | None]:
-    """What shows the lines alone that are wanted, told by their text."""
-    return lambda line: line if keep(line.decode(errors="replace")) else None
+class LineFilter:
+    """What shows the lines alone that are wanted, told by their text, and none after one that it fails at."""
+
+    def __init__(self, keep: Callable[[str], bool], source: str) -> None:
+        self._keep = keep
+        self._source = source
+        self.failed = False
+
+    def __call__(self, line: bytes) -> bytes | None:
+        """Return the line, or None if it is not to be shown."""
+        try:
+            kept = not self.failed and self._keep(line.decode(errors="replace"))
+        except Exception:  # the caller's code, and other views share this thread
+            logger.exception("error in log tailer for %s", self._source)
+            self.failed = True
+            return None
+        return line if kept else None

@@ -110,11 +110,13 @@ class TailLog:
 
         Raises:
             OSError: ``dst`` is a path that cannot be opened.
-            RuntimeError: It has been stopped before.
+            RuntimeError: It has been stopped before, and has files to show.
         """
+        if not self._log_files or self._dst is None:
+            return self
         if self._stopped:
             raise RuntimeError("a TailLog that has been stopped cannot be started: make a new one")
-        if self._view is None and self._log_files and self._dst is not None:
+        if self._view is None:
             self._view = self._make_view(self._dst)
             tail.show(self._view)
         return self
