@@ -210,6 +210,51 @@ def redirect_ends_with_an_exception(directory):
     return given
 
 
+@case
+def redirects_in_each_other(directory):
+    out, err, inner = (os.path.join(directory, "logs", name) for name in ("out", "err", "inner"))
+    with redirect_stderr(err), redirect_stdout(out):
+        print("said outside")
+        with redirect_stdout(Path(inner)):
+            print("said inside", flush=True)
+            os.system("echo said inside by a shell")
+            said = Path(inner).read_text()
+        print("said outside again")
+        print("said to stderr", file=sys.stderr)
+    print("said after both")
+    return said
+
+
+@case
+def redirect_of_a_function_and_its_threads(directory):
+    @redirect_stdout(os.path.join(directory, "logs", "out"))
+    def work(words):
+        threads = [threading.Thread(target=print, args=(word,)) for word in words]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        return len(words)
+
+    # The second call needs a manager of its own, which contextlib makes.
+    return [work(["one", "two"]), work(["three"])]
+
+
+@case
+def redirect_is_for_once(directory):
+    manager = redirect_stdout(os.path.join(directory, "logs", "out"))
+    with manager:
+        print("said once")
+    return tried(manager.__enter__)
+
+
+@case
+def redirect_to_nowhere(_):
+    with redirect_stdout(os.devnull):
+        print("said to nobody")
+    print("said after")
+    return [redirect_stdout.args, redirect_stderr.args, redirect_stdout.func is redirect]
+
+
 def tail_of(directory, texts, name="trainer", **options):
     """What a TailLog of files with these texts writes."""
     paths = {}
@@ -239,6 +284,63 @@ def tails(directory):
         tail_of(directory, {0: b"a\xff\xfeb\n"}, "invalid"),
         tail_of(directory, {0: b"a\r\nb\n"}, "crlf"),
     ]
+
+
+@case
+def tails_of_odd_usage(directory):
+    one = {0: b"one\n"}
+
+    class Writer:
+        text = ""
+
+        def write(self, text):
+            self.text += text
+
+    class Own(TailLog):
+        def start(self):
+            super().start()
+            return self
+
+    Path(directory, "logs", "odd").write_text("a\nb\n")
+    path, writer, screen = Path(directory, "logs", "odd"), Writer(), io.StringIO()
+    TailLog("t", {0: path}, writer).start().stop()
+    own = Own("t", {0: str(path)}, screen).start()
+    own.stop()
+    names = [own._name, own._log_files, own._interval_sec, own._stopped, own._dst is screen]
+    return {
+        "paths, and a stream that only writes": writer.text,
+        "a subclass": [screen.getvalue(), names],
+        "text as rank": tail_of(directory, {"a": b"one\n"}, log_line_prefixes={"a": "<a>"}),
+        "no interval": tail_of(directory, one, interval_sec=0),
+        "no prefix": tail_of(directory, one, log_line_prefixes={0: ""}),
+        "any truth": tail_of(
+            directory, {0: b"a\nb\n"}, log_line_filter=lambda line: "b" in line or ""
+        ),
+        "a filter that raises": tail_of(directory, {0: b"2\n1\n0\n"}, log_line_filter=positive),
+        "a wrong name": tried(lambda: TailLog("t", {}, None, filter=None)),
+    }
+
+
+def positive(line):
+    if line == "0\n":
+        raise ValueError
+    return True
+
+
+@case
+def tail_that_is_stopped_without_or_before_a_start(directory):
+    tails = {
+        "file": TailLog("t", {0: os.path.join(directory, "missing")}, io.StringIO()),
+        "no file": TailLog("t", {}, io.StringIO()),
+        "no destination": TailLog("t", {0: os.path.join(directory, "missing")}, None),
+    }
+    for tail in tails.values():
+        tail.stop()
+        tail.stop()
+    return {
+        name: [tail.stopped(), tried(lambda tail=tail: tail.start() is tail)]
+        for name, tail in tails.items()
+    }
 
 
 @case
