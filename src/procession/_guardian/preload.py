@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 import time
-from contextlib import suppress
 
 from procession._guardian.protocol import MAIN
 from procession._os.unforkable import take_stock
@@ -61,8 +60,10 @@ def preload(
         brought.update({key: (name, what) for key, what in take_stock().items() - before.items()})
     tell(MAIN)
     before = take_stock()
-    with suppress(BaseException):
+    try:  # noqa: SIM105 - contextlib is an import, before that of the user's modules
         import_main()
+    except BaseException:  # noqa: BLE001, S110 - whatever their code raises
+        pass
     brought.update({key: (MAIN, what) for key, what in take_stock().items() - before.items()})
     _flush()
     if shared:

@@ -1,9 +1,12 @@
-"""System calls that the standard library does not wrap."""
+"""System calls that the standard library does not wrap.
+
+By the C half of ctypes: the package around it would cost launcher, guardian and fork server 4 ms each.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import _SimpleCData, byref, call_function, dlopen, dlsym
 
 from procession._os.lean import SIGKILL
 
@@ -25,10 +28,14 @@ def open_pidfd(pid: int) -> int | None:
         return None
 
 
+class _Int(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "i"
+
+
 def is_subreaper() -> bool:
     """True if orphaned descendants of this process become its children."""
-    flag = ctypes.c_int(0)
-    return _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag)) and flag.value != 0
+    flag = _Int(0)
+    return _prctl(_PR_GET_CHILD_SUBREAPER, byref(flag)) and flag.value != 0
 
 
 def set_subreaper(on: bool) -> bool:
@@ -36,7 +43,7 @@ def set_subreaper(on: bool) -> bool:
 
     The flag survives exec and is not inherited by children (prctl(2)).
     """
-    return _prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(int(on)))
+    return _prctl(_PR_SET_CHILD_SUBREAPER, int(on))
 
 
 def die_with(parent: int) -> None:
@@ -45,15 +52,14 @@ def die_with(parent: int) -> None:
     The kernel's parent is a *thread* (PR_SET_PDEATHSIG, prctl(2)): only for children of a process
     that has one. It holds over exec, not for children.
     """
-    _prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(SIGKILL))
+    _prctl(_PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), SIGKILL)
 
 
 def _prctl(option: int, argument: object) -> bool:
     try:
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (AttributeError, OSError):
+        prctl = dlsym(dlopen(None, os.RTLD_NOW), "prctl")  # type: ignore[arg-type]  # as dlopen(3)
+    except OSError:  # another system
         return False
-    zero = ctypes.c_ulong(0)
-    return bool(prctl(option, argument, zero, zero, zero) == 0)
+    return bool(call_function(prctl, (option, argument, 0, 0, 0)) == 0)

@@ -7,6 +7,7 @@ the reply; an exception is described in error.json as well.
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
 import time
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
 
 
 _MAIN = "__mp_main__"  # multiprocessing's name for it
+_UNWRITTEN = 120  # Python's exit status where it cannot write out what was printed
 
 
 def work_from_payload(fds: Sequence[int]) -> int:
     """Run the payload of a worker that a fork server forked; its fds have a spawned worker's numbers."""
     payload_fd, reply_fd, tracker_fd, *_handed_over = fds
     refuse_launches()
-    return as_child_process(
-        lambda: run_payload(payload_fd, reply_fd, tracker_fd), exits_are_ours=True
-    )
+    work = lambda: run_payload(payload_fd, reply_fd, tracker_fd)  # noqa: E731
+    if "multiprocessing.process" in sys.modules:
+        return as_child_process(work, exits_are_ours=True)
+    return _as_whole_process(work)
 
 
 def refuse_launches() -> None:
@@ -136,6 +139,50 @@ def _note(error: BaseException, text: str) -> None:
         error.add_note(text)
 
 
+def _as_whole_process(call: Callable[[], None]) -> int:
+    """Run ``call`` as an interpreter runs its main module, and return its exit status.
+
+    At the end it does what Python does, but for taking itself apart: that would write to all the
+    pages that it shares with its like.
+    """
+    import atexit
+
+    status = 0
+    try:
+        call()
+    except SystemExit as stop:
+        status = _status(stop.code)
+    except BaseException:  # noqa: BLE001 - of a child that was forked: it ends as any process does
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading: Any = sys.modules.get("threading")
+    if threading is not None:
+        _uninterrupted(threading._shutdown)
+    _uninterrupted(atexit._run_exitfuncs)
+    for stream in (sys.stdout, sys.stderr):
+        written = stream is None or getattr(stream, "closed", False) or _uninterrupted(stream.flush)
+        status = status if written else _UNWRITTEN
+    return status
+
+
+def _status(code: object) -> int:
+    """The exit status that Python makes of ``sys.exit(code)``."""
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def _uninterrupted(step: Callable[[], object]) -> bool:
+    """Take a step of a process's end; whatever comes of it, a SIGINT say, the next one follows."""
+    try:
+        step()
+    except BaseException:  # noqa: BLE001 - as Python does
+        sys.excepthook(*sys.exc_info())
+        return False
+    return True
+
+
 def as_child_process(call: Callable[[], None], *, exits_are_ours: bool = False) -> int:
     """Run ``call`` in a forked process the way multiprocessing does, and return its exit status.
 
@@ -165,27 +212,28 @@ def as_child_process(call: Callable[[], None], *, exits_are_ours: bool = False) 
 def _unpack(payload_fd: int, tracker_fd: int) -> Call:
     with open(payload_fd, "rb") as file:
         parcel.skip(file)
-        settings = parcel.read(file)
-        _be_like_launcher(settings, tracker_fd if settings["multiprocessing"] else None)
+        _be_like_launcher(parcel.read(file), tracker_fd)
         file.seek(0)
         call: Call = parcel.read(file)
         return call
 
 
-def _be_like_launcher(settings: dict[str, Any], tracker_fd: int | None) -> None:
+def _be_like_launcher(settings: dict[str, Any], tracker_fd: int) -> None:
     sys.path[:] = settings["sys_path"]
     sys.argv[:] = settings["sys_argv"]
-    if settings.get("sources"):
+    if settings["sources"]:
         import linecache
 
         linecache.cache.update(settings["sources"])
-    if tracker_fd is not None:
+    if settings["authkey"]:
         _share_multiprocessing(settings["authkey"], tracker_fd)
-    imported = sys.modules.get("__mp_main__")
-    if imported is not None and imported.__name__ == "__mp_main__":  # by a fork server
+    imported = sys.modules.get(_MAIN)
+    if imported is not None and imported.__name__ == _MAIN:  # by a fork server
         sys.modules["__main__"] = imported
     else:  # multiprocessing gives the name to our own main when it is imported
-        import_main(settings.get("init_main_from_name"), settings.get("init_main_from_path"))
+        # Under another -O than the launcher's (PYTHONOPTIMIZE in `envs`) its code is not ours.
+        code = settings["main_code"] if settings["optimize"] == sys.flags.optimize else b""
+        import_main(settings["main_name"], settings["main_path"], code)
 
 
 def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:
@@ -197,31 +245,41 @@ def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:
     resource_tracker._resource_tracker._fd = tracker_fd  # type: ignore[attr-defined]
 
 
-def import_main(name: str | None, path: str | None) -> None:
-    """Import the launcher's main module as ``__mp_main__``, as multiprocessing's spawn does."""
+def import_main(name: str | None, path: str | None, code: bytes = b"") -> None:
+    """Import the launcher's main module as ``__mp_main__``, as multiprocessing's spawn does.
+
+    Args:
+        name: Of a main module that was started by ``-m``.
+        path: Of its file otherwise.
+        code: What `marshal` makes of it, where the launcher has it.
+    """
     module = type(sys)(_MAIN)
     if path and os.path.isfile(path) and path.endswith(".py"):
-        _run_file(path, module)
+        _run_file(path, module, code)
     elif name or path:
         module.__dict__.update(_run_main(name, path))
     # Also without one (a notebook): processes that the worker starts must not import our own main.
     sys.modules["__main__"] = sys.modules[_MAIN] = module
 
 
-def _run_file(path: str, module: Any) -> None:
+def _run_file(path: str, module: Any, code: bytes) -> None:
     """As ``runpy.run_path`` does, whose own imports take as long as an interpreter's start."""
     module.__dict__.update(__file__=path, __cached__=None, __package__="")
-    with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec", dont_inherit=True)
+    compiled = marshal.loads(code) if code else _compiled(path)  # noqa: S302 - from our launcher
     before = sys.argv[0]
     sys.modules[_MAIN], sys.argv[0] = module, path
     try:
-        exec(code, module.__dict__)  # noqa: S102 - the launcher's own main module
+        exec(compiled, module.__dict__)  # noqa: S102 - the launcher's own main module
     except BaseException:
         del sys.modules[_MAIN]
         raise
     finally:
         sys.argv[0] = before
+
+
+def _compiled(path: str) -> Any:
+    with open(path, "rb") as file:
+        return compile(file.read(), path, "exec", dont_inherit=True)
 
 
 def _run_main(name: str | None, path: str | None) -> dict[str, Any]:

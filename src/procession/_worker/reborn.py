@@ -1,8 +1,8 @@
 """What a worker is that was forked from an interpreter with its imports done: as good as a fresh one.
 
 ``settings`` says what the workers are to be, in plain values. For functions: ``sys_path``,
-``sys_argv``, ``main_name``, ``main_path`` of the launcher. For a script: ``first``, what Python puts
-before its search path.
+``sys_argv``, ``main_name``, ``main_path`` of the launcher, and whether it has imported
+``multiprocessing``. For a script: ``first``, what Python puts before its search path.
 
 docs/why/warm.md has what is renewed here, and what is left as the imports made it.
 """
@@ -13,13 +13,13 @@ import atexit
 import gc
 import os
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from procession._worker import as_main, function
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 
 def prepare(settings: dict[str, Any]) -> None:
@@ -30,9 +30,9 @@ def prepare(settings: dict[str, Any]) -> None:
         return
     # What every function worker goes through, imported once.
     import faulthandler  # noqa: F401
-    import runpy  # noqa: F401
-    from multiprocessing import context, util  # noqa: F401
 
+    if settings["multiprocessing"]:  # else it cannot be in an argument
+        from multiprocessing import context, util  # noqa: F401
     sys.path[:] = settings["sys_path"]
     sys.argv[:] = settings["sys_argv"]
 
@@ -56,6 +56,9 @@ def renew() -> None:
         sys.modules["numpy.random"].seed()
     if hasattr(sys.modules.get("torch"), "default_generator"):
         sys.modules["torch"].default_generator.seed()
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util._run_after_forkers()
@@ -79,7 +82,7 @@ def role(
 def _be_script(main: dict[str, Any], first: str, argv: list[str]) -> None:
     """Go on where ``script.py`` would stand, had Python been started with ``argv``."""
     if not as_main._safe_path():
-        with suppress(ValueError):
+        if first in sys.path:
             sys.path.remove(first)
         sys.path.insert(0, os.path.dirname(argv[1]))
     sys.argv[:] = argv[1:]

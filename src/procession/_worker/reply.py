@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from procession._worker import errorfile
+from procession._worker import errorfile, parcel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Reply:
         Raises:
             PicklingError: It cannot be pickled or written; the message names its type.
         """
-        from procession._worker import homeward, parcel
+        from procession._worker import homeward  # now: a pickle may name what is in it
 
         self._require_file()
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any
 
 # Each library's setter under the names that builds of it give it: numpy and scipy wheels prefix and
 # suffix OpenBLAS's (openblas_config.h, SYMBOLPREFIX and SYMBOLSUFFIX).
 _SETTERS = {
     "OPENBLAS_NUM_THREADS": (
-        re.compile(r"/[^/]*openblas[^/]*\.so[^/]*$"),
+        r"/[^/]*openblas[^/]*\.so[^/]*$",
         [
             f"{prefix}openblas_set_num_threads{suffix}"
             for prefix in ("", "scipy_")
             for suffix in ("", "64_", "_64", "64")
         ],
     ),
-    "MKL_NUM_THREADS": (re.compile(r"/libmkl_rt\.so[^/]*$"), ["MKL_Set_Num_Threads"]),
+    "MKL_NUM_THREADS": (r"/libmkl_rt\.so[^/]*$", ["MKL_Set_Num_Threads"]),
     "OMP_NUM_THREADS": (
-        re.compile(r"/(libgomp|libiomp5|libomp)[^/]*\.so[^/]*$"),
+        r"/(libgomp|libiomp5|libomp)[^/]*\.so[^/]*$",
         ["omp_set_num_threads"],
     ),
 }
@@ -56,14 +56,16 @@ def _count(variable: str, environment: Mapping[str, str]) -> int | None:
     return None
 
 
-def _loaded(library: re.Pattern[str]) -> Iterator[str]:
-    """The paths of this process's libraries of that name."""
+def _loaded(library: str) -> Iterator[str]:
+    """The paths of this process's libraries of that name, a regular expression."""
+    import re
+
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
             paths = {line.rstrip("\n").partition("/")[2] for line in file}
     except OSError:
         return
-    yield from sorted(f"/{path}" for path in paths if library.search(f"/{path}"))
+    yield from sorted(f"/{path}" for path in paths if re.search(library, f"/{path}"))
 
 
 def _call_first(path: str, names: list[str], count: int) -> None:

@@ -6,21 +6,17 @@ import abc
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
-from procession._loop.gang import Gang
 from procession._loop.gate import SignalGate, weakly
-from procession._loop.machine import Phase
 from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
 from procession.multiprocessing.captures import Captures
 from procession.multiprocessing.fork_server import common_environment, judge_server
-from procession.multiprocessing.results import RunProcsResult
 from procession.multiprocessing.streams import flush_own, open_streams
 from procession.multiprocessing.supervision import (
     SignalException,
@@ -28,17 +24,20 @@ from procession.multiprocessing.supervision import (
     signal_exception,
     signal_numbers,
 )
-from procession.multiprocessing.tail_log import TailLog
+from procession.multiprocessing.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
+    from typing import TextIO
 
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
+    from procession._loop.gang import Gang
     from procession._os.cgroup import Leaf
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
+    from procession.multiprocessing.results import RunProcsResult
 
 __all__ = ["PContext", "require_all_ranks"]
 
@@ -96,21 +95,10 @@ class PContext(abc.ABC):
         self._held_things = ExitStack()
         self._captures = Captures(self._supervision, self.stdouts, self.stderrs)
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
-        tee_stdouts = self._shown(destination.tee_stdouts)
-        tee_stderrs = self._shown(destination.tee_stderrs)
-        self._tail_logs = [
-            TailLog(name, tee_stdouts, sys.stdout, log_line_prefixes),
-            TailLog(name, tee_stderrs, sys.stderr, log_line_prefixes),
-        ]
-        if (look := self._supervision.look) is not None:
-            for tail_log in self._tail_logs:
-                tail_log.looking(look)
-        self.filtered_stdout = _duplicate(
-            self._tail_logs[0], duplicate_stdout_filters, destination.filtered_stdout
-        )
-        self.filtered_stderr = _duplicate(
-            self._tail_logs[1], duplicate_stderr_filters, destination.filtered_stderr
-        )
+        look = self._supervision.look
+        global_ranks = {rank: int(env.get("RANK", rank)) for rank, env in self.envs.items()}
+        filters = (duplicate_stdout_filters, duplicate_stderr_filters)
+        self._views = Views(name, destination, log_line_prefixes, filters, look, global_ranks)
 
     def start(self) -> None:
         """Start the workers; a context is started once.
@@ -181,6 +169,16 @@ class PContext(abc.ABC):
                 self._gang.stop(int(death_sig or signal.SIGTERM), timeout, self._take_hurry)
             self._release()
 
+    @property
+    def filtered_stdout(self) -> TextIO | None:
+        """The file of the teed stdout lines that match a filter; None without filters."""
+        return self._views.filtered_stdout
+
+    @property
+    def filtered_stderr(self) -> TextIO | None:
+        """The same of stderr."""
+        return self._views.filtered_stderr
+
     def __enter__(self) -> PContext:
         return self
 
@@ -229,7 +227,7 @@ class PContext(abc.ABC):
             )
             self._start_gang()
             self._captures.keep_books(self._held_things)
-            self._show_output()
+            self._views.show(self._held_things)
             # Ends before the views, which show what it has written.
             self._held_things.callback(self._captures.finish)
         except BaseException:
@@ -261,6 +259,9 @@ class PContext(abc.ABC):
         server = self._server()
         if server is not None:
             server.give(guardian)
+        # What the launcher needs from here on it imports while guardian and server come to be.
+        from procession._loop.gang import Gang
+
         return Gang(
             guardian,
             self.error_files,
@@ -293,24 +294,10 @@ class PContext(abc.ABC):
         return wishes.fork_server.kept if wishes.fork_server else wishes.guardian
 
     def _close_gang(self, gang: Gang) -> None:
+        from procession._loop.machine import Phase
+
         self._swept = gang.phase is Phase.ENDED and not gang.guardian_lost
         gang.close()
-
-    def _shown(self, tee: dict[int, str]) -> dict[int, str]:
-        """Leave out what never holds anything, and the global ranks that are not wished for."""
-        look = self._supervision.look
-        wanted = None if look is None else look.ranks
-        return {
-            rank: path
-            for rank, path in tee.items()
-            if path != os.devnull
-            and (wanted is None or int(self.envs[rank].get("RANK", rank)) in wanted)
-        }
-
-    def _show_output(self) -> None:
-        for tail_log in self._tail_logs:
-            self._held_things.callback(tail_log.stop)
-            tail_log.start()
 
     def _finish(self) -> RunProcsResult:
         gang = self._running_gang()
@@ -321,6 +308,7 @@ class PContext(abc.ABC):
                 "its workers have been killed and reaped"
             )
         from procession.multiprocessing.failures import explain
+        from procession.multiprocessing.results import RunProcsResult
 
         failures, stopped, ledger = explain(gang, self.stdouts, self.stderrs)
         immortal = any(fate.exitcode is None for fate in ledger.workers)
@@ -333,9 +321,6 @@ class PContext(abc.ABC):
         # are put back. Whoever comes second finds it done.
         with self._ending:
             self._held_things.close()
-            for file in (self.filtered_stdout, self.filtered_stderr):
-                if file is not None:
-                    file.close()
 
     def _running_gang(self) -> Gang:
         if self._gang is None:
@@ -370,16 +355,6 @@ class PContext(abc.ABC):
             logger.warning(
                 "%s was not passed on to local ranks %s: they do not catch it", name, deaf
             )
-
-
-def _duplicate(tail_log: TailLog, filters: Sequence[str] | None, path: str) -> TextIO | None:
-    """Have the lines with any of these words copied to a file, which is returned."""
-    if not filters:
-        return None
-    file = open(path, mode="w", errors="replace", buffering=1)  # noqa: SIM115 - closed in _release
-    needles = tuple(filters)
-    tail_log.also_into(file, lambda line: any(needle in line for needle in needles))
-    return file
 
 
 def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:

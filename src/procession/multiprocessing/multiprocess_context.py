@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import fork_guardian, spawn_guardian
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.fork_server import function_server, module_names, spare_count
-from procession.multiprocessing.likeness import interpreter_flags
+from procession.multiprocessing.likeness import code_of_main, interpreter_flags, settings
 from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
+    from procession.multiprocessing.replies import Replies
     from procession.multiprocessing.supervision import Supervision
     from procession.numa.binding import NumaOptions
 
@@ -41,6 +43,8 @@ class MultiprocessContext(PContext):
         start_method: ``spawn`` (a fresh interpreter), ``fork`` (a copy of the caller) or
             ``forkserver`` (a copy of a fresh interpreter), with Python's semantics.
     """
+
+    _replies: Replies  # from the moment in which there is a gang
 
     def __init__(
         self,
@@ -62,12 +66,10 @@ class MultiprocessContext(PContext):
                 f"start_method={start_method!r} is none of {', '.join(map(repr, _METHODS))}"
             )
         self._function = entrypoint
+        self._settings: dict[str, Any] = {}
         self.start_method = start_method
         if supervision is not None:
             _check_preload(supervision, start_method)
-        from procession.multiprocessing.replies import Replies
-
-        self._replies = Replies()
         super().__init__(
             name,
             entrypoint,
@@ -90,7 +92,11 @@ class MultiprocessContext(PContext):
 
     def _make_gang(self) -> Gang:
         self._held_things.callback(self._take_replies)
-        return super()._make_gang()
+        gang = super()._make_gang()
+        from procession.multiprocessing.replies import Replies
+
+        self._replies = Replies()
+        return gang
 
     def _server(self) -> ServerOrder | None:
         if self.start_method != "forkserver":
@@ -110,29 +116,33 @@ class MultiprocessContext(PContext):
             self._send_payload(gang, rank, streams, reply_fd)
 
     def _send_payload(self, gang: Gang, rank: int, streams: tuple[int, int], reply_fd: int) -> None:
-        from multiprocessing import resource_tracker
-
         from procession.multiprocessing.payload import Payload
 
         argv = [sys.executable, *interpreter_flags(), _BOOTSTRAP]
         with ExitStack() as for_the_start:
             quiet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             for_the_start.callback(os.close, quiet)
-            payload = Payload(
-                f"{self.name}{rank}", self._function, self.args[rank], self.start_method
-            )
+            payload = Payload(self._function, self.args[rank], self._likeness(), self.start_method)
             for_the_start.callback(payload.close)
             # The tracker runs from the first use of shared things; a worker that needs none gets a
             # placeholder, so that the numbers of the fds behind it stay.
-            tracker = resource_tracker.getfd() if payload.needs_multiprocessing else None
-            fds = (quiet, *streams, payload.fd, reply_fd, tracker or quiet, *payload.handed_over)
+            tracker = _tracker_fd() if payload.needs_multiprocessing else quiet
+            fds = (quiet, *streams, payload.fd, reply_fd, tracker, *payload.handed_over)
             gang.start(rank, (sys.executable,), argv, self.worker_env(rank), fds)
+
+    def _likeness(self) -> dict[str, Any]:
+        """What each worker has to know of this interpreter; found out once, as the gang starts."""
+        if not self._settings:
+            found = settings()
+            code = code_of_main(found["main_path"]) if self.start_method == "spawn" else b""
+            self._settings = {**found, "main_code": code, "optimize": sys.flags.optimize}
+        return self._settings
 
     def _take_replies(self) -> None:
         from procession.multiprocessing.returns import wants_values
 
-        wanted = self._gang is not None and wants_values(self._gang)
-        self._replies.close(wanted=wanted)
+        if self._gang is not None:
+            self._replies.close(wanted=wants_values(self._gang))
 
     def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
         from procession.multiprocessing.returns import settle
@@ -163,10 +173,22 @@ class MultiprocessContext(PContext):
         import procession._guardian.warden
         import procession._os.cgroup
         import procession._worker.function  # noqa: F401
-        from procession._logs.tail import fork_guard
 
-        with fork_guard():
+        with _fork_guard():
             return fork_guardian(self._run_id, self._run_forked, self._supervision.isolate)
+
+
+def _fork_guard() -> AbstractContextManager[None]:
+    """Hold the locks of the tail over a fork, where there is one."""
+    tail = sys.modules.get("procession._logs.tail")
+    return nullcontext() if tail is None else tail.fork_guard()
+
+
+def _tracker_fd() -> int:
+    from multiprocessing.resource_tracker import getfd
+
+    fd = getfd()
+    return -1 if fd is None else fd
 
 
 def _check_preload(wishes: Supervision, start_method: str) -> None:

@@ -6,6 +6,7 @@ The way back is ``_worker/homeward.py``.
 from __future__ import annotations
 
 import sys
+from _pickle import Pickler
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from procession._worker import parcel
@@ -58,9 +59,11 @@ class _NeedsValueError(Exception):
 
 
 def _by_name(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
-    from multiprocessing.reduction import ForkingPickler
+    # Who has registered a reducer, torch say, has imported multiprocessing.
+    reduction = sys.modules.get("multiprocessing.reduction")
+    base: Any = Pickler if reduction is None else reduction.ForkingPickler
 
-    class ByName(ForkingPickler):
+    class ByName(base):  # type: ignore[misc]
         """Pickles classes and functions by name, as long as all have one."""
 
         def reducer_override(self, obj: Any) -> Any:

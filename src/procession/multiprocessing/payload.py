@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from procession._os.anonymous import anonymous_file
@@ -10,10 +12,9 @@ from procession._worker import parcel
 from procession.errors import NotPicklableError
 from procession.multiprocessing import outward
 from procession.multiprocessing.blame import explain, too_many_fds
-from procession.multiprocessing.likeness import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
 __all__ = ["FIRST_HANDED_OVER", "Payload"]
@@ -36,16 +37,23 @@ class Payload:
     """
 
     def __init__(
-        self, name: str, fn: Callable[..., Any], args: Sequence[Any], start_method: str
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        settings: Mapping[str, Any],
+        start_method: str,
     ) -> None:
         """Pickle ``fn(*args)`` for one worker.
+
+        Args:
+            fn: The function.
+            args: Its arguments.
+            settings: What makes the worker's interpreter like this one (likeness.py).
+            start_method: For messages.
 
         Raises:
             NotPicklableError: Names the object that cannot go to another process.
         """
-        from multiprocessing.popen_spawn_posix import _DupFd
-
-        self.DupFd = _DupFd
         self.handed_over: list[int] = []
         self.needs_multiprocessing = False
         self.fd = anonymous_file("procession-payload")
@@ -54,12 +62,18 @@ class Payload:
                 pickled = self._write(file, fn, tuple(args), start_method)
                 file.flush()
                 self.needs_multiprocessing = _mentions(self.fd, b"multiprocessing", pickled)
-                needs = {"multiprocessing": self.needs_multiprocessing}
-                parcel.write(file, {**settings(name), **needs})
+                authkey = _authkey() if self.needs_multiprocessing else b""
+                parcel.write(file, {**settings, "authkey": authkey})
             os.lseek(self.fd, 0, os.SEEK_SET)
         except BaseException:
             self.close()
             raise
+
+    def DupFd(self, number: int) -> Any:  # noqa: N802 - multiprocessing's name
+        """Return what stands for the child's fd of that number in the pickle."""
+        from multiprocessing.popen_spawn_posix import _DupFd
+
+        return _DupFd(number)
 
     def duplicate_for_child(self, fd: int) -> int:
         """Promise the child a copy of ``fd``; called by multiprocessing while it pickles."""
@@ -74,18 +88,38 @@ class Payload:
         self, file: BinaryIO, fn: Callable[..., Any], args: tuple[Any, ...], start_method: str
     ) -> int:
         """Write the call into the empty file, and return where its pickle ends."""
+        try:
+            pickled = self._write_either_way(file, (fn, args))
+        except Exception as error:
+            raise NotPicklableError(explain(fn, args, error, start_method)) from error
+        if len(self.handed_over) > _MOST_HANDED_OVER:
+            raise NotPicklableError(too_many_fds(fn, len(self.handed_over), _MOST_HANDED_OVER))
+        return pickled
+
+    def _write_either_way(self, file: BinaryIO, call: object) -> int:
+        # Where nobody has imported multiprocessing, nothing of it is in the call, and its 12 ms are
+        # worth a try without: it is needed for a socket, then.
+        if "multiprocessing" not in sys.modules:
+            with suppress(Exception):
+                return outward.write(file, call, self.handed_over.clear)
+            file.seek(0)
+            file.truncate()
+        return self._write_with_multiprocessing(file, call)
+
+    def _write_with_multiprocessing(self, file: BinaryIO, call: object) -> int:
         from multiprocessing.context import set_spawning_popen
 
         set_spawning_popen(self)  # type: ignore[arg-type]
         try:
-            pickled = outward.write(file, (fn, args), self.handed_over.clear)
-        except Exception as error:
-            raise NotPicklableError(explain(fn, args, error, start_method)) from error
+            return outward.write(file, call, self.handed_over.clear)
         finally:
             set_spawning_popen(None)
-        if len(self.handed_over) > _MOST_HANDED_OVER:
-            raise NotPicklableError(too_many_fds(fn, len(self.handed_over), _MOST_HANDED_OVER))
-        return pickled
+
+
+def _authkey() -> bytes:
+    from multiprocessing.process import current_process
+
+    return bytes(current_process().authkey)
 
 
 def _mentions(fd: int, word: bytes, end: int) -> bool:

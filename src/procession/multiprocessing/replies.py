@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 from procession._os.anonymous import anonymous_file, freeze
@@ -67,6 +68,8 @@ class Replies:
         Args:
             wanted: Values are rebuilt; otherwise exceptions alone are kept.
         """
+        # What a worker calls the launcher's main module; multiprocessing gives that the name too.
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
         while self._files:
             rank, fd = self._files.popitem()
             freeze(fd)

@@ -54,13 +54,13 @@ def start_processes(
         NotImplementedError: A binding was asked for.
     """
     from procession.multiprocessing.context import require_all_ranks
-    from procession.multiprocessing.multiprocess_context import MultiprocessContext
-    from procession.multiprocessing.subprocess_context import SubprocessContext
 
     require_all_ranks(args, len(args), "args")
     require_all_ranks(envs, len(args), "envs")
     context: PContext
     if isinstance(entrypoint, str):
+        from procession.multiprocessing.subprocess_context import SubprocessContext
+
         context = SubprocessContext(
             name=name,
             entrypoint=entrypoint,
@@ -74,6 +74,8 @@ def start_processes(
             supervision=supervision,
         )
     else:
+        from procession.multiprocessing.multiprocess_context import MultiprocessContext
+
         context = MultiprocessContext(
             name=name,
             entrypoint=entrypoint,

@@ -1,0 +1,100 @@
+"""What of the workers' output is shown while it grows: on the console, and in the filtered files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+
+    from procession._logs.look import Look
+    from procession.multiprocessing.logs_dest import LogsDest
+    from procession.multiprocessing.tail_log import TailLog
+
+__all__ = ["Views"]
+
+
+class Views:
+    """The views of a gang's log files; nothing of them is imported before they are shown.
+
+    Args:
+        name: What the processes are; heads each line.
+        places: Where the files are, and which of them are teed.
+        prefixes: The head of each line by local rank, in place of ``[{name}{rank}]:``.
+        filters: Words for stdout and stderr: teed lines with any of these are copied to the filtered
+            file of that stream.
+        look: How lines look; None as torch shows them.
+        global_ranks: By local rank.
+
+    Attributes:
+        filtered_stdout: The filtered file of stdout while it is written; None without filters.
+        filtered_stderr: The same of stderr.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        places: LogsDest,
+        prefixes: dict[int, str] | None,
+        filters: tuple[Sequence[str] | None, Sequence[str] | None],
+        look: Look | None,
+        global_ranks: Mapping[int, int],
+    ) -> None:
+        self._name = name
+        self._places = places
+        self._prefixes = prefixes
+        self._filters = filters
+        self._look = look
+        self._global_ranks = global_ranks
+        self.filtered_stdout: TextIO | None = None
+        self.filtered_stderr: TextIO | None = None
+
+    def show(self, held: ExitStack) -> None:
+        """Begin to show; ``held`` shows the rest and ends it.
+
+        Raises:
+            OSError: A filtered file cannot be opened.
+        """
+        places, (of_stdout, of_stderr) = self._places, self._filters
+        if of_stdout:
+            self.filtered_stdout = _opened(places.filtered_stdout, held)
+        if of_stderr:
+            self.filtered_stderr = _opened(places.filtered_stderr, held)
+        for teed, console, words, copy in (
+            (places.tee_stdouts, sys.stdout, of_stdout, self.filtered_stdout),
+            (places.tee_stderrs, sys.stderr, of_stderr, self.filtered_stderr),
+        ):
+            files = self._shown(teed)
+            if files:
+                tail_log = self._make(files, console)
+                if words and copy is not None:
+                    _copy_lines(tail_log, words, copy)
+                held.callback(tail_log.stop)
+                tail_log.start()
+
+    def _make(self, files: dict[int, str], console: TextIO) -> TailLog:
+        from procession.multiprocessing.tail_log import TailLog
+
+        tail_log = TailLog(self._name, files, console, self._prefixes)
+        return tail_log if self._look is None else tail_log.looking(self._look)
+
+    def _shown(self, teed: Mapping[int, str]) -> dict[int, str]:
+        """Leave out what never holds anything, and the global ranks that are not wished for."""
+        wanted = None if self._look is None else self._look.ranks
+        return {
+            rank: path
+            for rank, path in teed.items()
+            if path != os.devnull and (wanted is None or self._global_ranks[rank] in wanted)
+        }
+
+
+def _opened(path: str, held: ExitStack) -> TextIO:
+    return held.enter_context(open(path, mode="w", errors="replace", buffering=1))
+
+
+def _copy_lines(tail_log: TailLog, words: Sequence[str], file: TextIO) -> None:
+    needles = tuple(words)
+    tail_log.also_into(file, lambda line: any(needle in line for needle in needles))
