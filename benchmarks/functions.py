@@ -21,8 +21,9 @@ SLOW = {"rounds": 5, "warm_up": False}  # torch takes up to half a minute for on
 
 def figures(peer: str, *words: str) -> list[float]:
     """What a peer's driver prints, run in a fresh interpreter."""
-    argv = [sys.executable, os.path.join(DRIVERS, PROGRAMS[peer]), *words]
-    done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, cwd=DRIVERS)
+    with tempfile.TemporaryDirectory() as logs:
+        argv = [sys.executable, os.path.join(DRIVERS, PROGRAMS[peer]), logs, *words]
+        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, cwd=DRIVERS)
     return [float(word) for word in done.stdout.split()]
 
 

@@ -1,4 +1,4 @@
-"""``stdlibs.py METHOD COUNT MODULE``: as ``ours.py``, by multiprocessing, which captures and watches nothing."""
+"""``stdlibs.py LOGS METHOD COUNT MODULE``: as ``ours.py``, by multiprocessing, which captures and watches nothing."""
 
 import multiprocessing
 import sys
@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 
 
-def main(method, count, module):
+def main(_logs, method, count, module):
     work = import_module(module).work
     context = multiprocessing.get_context(method)
     begin = time.perf_counter()

@@ -1,28 +1,26 @@
-"""``torchs.py METHOD COUNT MODULE``: as ``ours.py``, by torch."""
+"""``torchs.py LOGS METHOD COUNT MODULE``: as ``ours.py``, by torch."""
 
 import sys
-import tempfile
 import time
 from importlib import import_module
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
 
-def main(method, count, module):
+def main(logs, method, count, module):
     work = import_module(module).work
     ranks = range(int(count))
-    with tempfile.TemporaryDirectory() as logs:
-        begin = time.perf_counter()
-        context = start_processes(
-            name="w",
-            entrypoint=work,
-            args=dict.fromkeys(ranks, ()),
-            envs={rank: {} for rank in ranks},
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
-            start_method=method,
-        )
-        failed = context.wait(period=0.01).is_failed()
-        taken = time.perf_counter() - begin
+    begin = time.perf_counter()
+    context = start_processes(
+        name="w",
+        entrypoint=work,
+        args=dict.fromkeys(ranks, ()),
+        envs={rank: {} for rank in ranks},
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
+        start_method=method,
+    )
+    failed = context.wait(period=0.01).is_failed()
+    taken = time.perf_counter() - begin
     if failed:
         sys.exit("a worker failed")
     print(taken)

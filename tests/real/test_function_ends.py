@@ -29,6 +29,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 import dies_at_import
 import dying
 
+BARE = "bare forkserver"  # of a launcher that has never imported multiprocessing
+
 
 class Success(NamedTuple):
     """The worker ended with 0."""
@@ -120,7 +122,7 @@ FUNCTIONS: dict[str, Any] = {
 def rows() -> Iterator[Any]:
     for place, ways in TABLE.items():
         for way, expected in ways.items():
-            for method in METHODS:
+            for method in (*METHODS, BARE):
                 if method != "fork" or place not in ("import", "unpickle"):
                     yield pytest.param(place, way, method, expected, id=f"{place}-{way}-{method}")
 
@@ -133,9 +135,17 @@ def run(tmp: Path, place: str, way: str, method: str) -> RunProcsResult:
 
 @pytest.mark.parametrize(("place", "way", "method", "expected"), list(rows()))
 def test_ends(
-    tmp_path: Path, place: str, way: str, method: str, expected: Success | Failure
+    tmp_path: Path,
+    place: str,
+    way: str,
+    method: str,
+    expected: Success | Failure,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    result = run(tmp_path, place, way, method)
+    if method == BARE:
+        for name in [name for name in sys.modules if name.startswith("multiprocessing")]:
+            monkeypatch.delitem(sys.modules, name)
+    result = run(tmp_path, place, way, method.removeprefix("bare "))
     if isinstance(expected, Success):
         assert result.failures == {}
         assert result.return_values == {0: expected.value}

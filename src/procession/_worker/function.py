@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from procession._worker import errorfile, parcel, reply
+from procession._worker import parcel, reply
 from procession._worker.as_main import hold_signals, note_exit
 from procession._worker.reply import Reply
 
@@ -297,6 +297,8 @@ def _describe(error: BaseException, caught: int) -> None:
     ):
         error.__traceback__ = error.__traceback__.tb_next
     _hand_on(error)
+    from procession._worker import errorfile
+
     errorfile.record(error, monotonic_ns=caught)
 
 

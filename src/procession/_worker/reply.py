@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from procession._worker import errorfile, parcel
+from procession._worker import parcel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ class Reply:
         Raises:
             PicklingError: It cannot be pickled or written; the message names its type.
         """
-        from procession._worker import homeward  # now: a pickle may name what is in it
-
         self._require_file()
 
         def attempt(make_pickler: parcel.MakePickler) -> None:
@@ -63,7 +61,12 @@ class Reply:
                 parcel.write(file, value, make_pickler)
 
         try:
-            homeward.either_way(attempt)
+            if value is None:  # as most functions return: no way to send it has to be found
+                attempt(parcel.plain)
+            else:
+                from procession._worker import homeward
+
+                homeward.either_way(attempt)
         except Exception as error:
             raise _refusal(value, error) from error
         self.enter(VALUE)
@@ -103,6 +106,8 @@ def _identity(fd: int) -> tuple[int, int] | None:
 
 def _refusal(value: Any, error: Exception) -> Exception:
     from _pickle import PicklingError
+
+    from procession._worker import errorfile
 
     deed = "written" if isinstance(error, OSError) else "pickled"
     return PicklingError(

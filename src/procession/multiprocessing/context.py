@@ -96,9 +96,8 @@ class PContext(abc.ABC):
         self._captures = Captures(self._supervision, self.stdouts, self.stderrs)
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         look = self._supervision.look
-        global_ranks = {rank: int(env.get("RANK", rank)) for rank, env in self.envs.items()}
         filters = (duplicate_stdout_filters, duplicate_stderr_filters)
-        self._views = Views(name, destination, log_line_prefixes, filters, look, global_ranks)
+        self._views = Views(name, destination, log_line_prefixes, filters, look, self.envs)
 
     def start(self) -> None:
         """Start the workers; a context is started once.
@@ -249,8 +248,14 @@ class PContext(abc.ABC):
             for rank in range(self.nprocs):
                 if gang.make_room(self._interrupted):
                     self._start_worker(gang, rank, streams[rank])
+            self._be_ready_for_the_end()
             gang.started(self._interrupted)
             self._captures.started(gang)
+
+    def _be_ready_for_the_end(self) -> None:
+        """Import what a result is made with, while the guardian and the workers come to be."""
+        import procession.multiprocessing.failures
+        import procession.multiprocessing.results  # noqa: F401
 
     def _make_gang(self) -> Gang:
         guardian = self._borrow_guardian()

@@ -27,7 +27,7 @@ class Views:
         filters: Words for stdout and stderr: teed lines with any of these are copied to the filtered
             file of that stream.
         look: How lines look; None as torch shows them.
-        global_ranks: By local rank.
+        envs: The environment of each local rank, which names its global one.
 
     Attributes:
         filtered_stdout: The filtered file of stdout while it is written; None without filters.
@@ -41,14 +41,14 @@ class Views:
         prefixes: dict[int, str] | None,
         filters: tuple[Sequence[str] | None, Sequence[str] | None],
         look: Look | None,
-        global_ranks: Mapping[int, int],
+        envs: Mapping[int, Mapping[str, str]],
     ) -> None:
         self._name = name
         self._places = places
         self._prefixes = prefixes
         self._filters = filters
         self._look = look
-        self._global_ranks = global_ranks
+        self._envs = envs
         self.filtered_stdout: TextIO | None = None
         self.filtered_stderr: TextIO | None = None
 
@@ -87,7 +87,8 @@ class Views:
         return {
             rank: path
             for rank, path in teed.items()
-            if path != os.devnull and (wanted is None or self._global_ranks[rank] in wanted)
+            if path != os.devnull
+            and (wanted is None or int(self._envs[rank].get("RANK", rank)) in wanted)
         }
 
 
