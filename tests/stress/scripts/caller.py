@@ -37,7 +37,7 @@ def start(entry: str, logs: str, grace: float, run_id: str, held: int, args: lis
         logs_specs=DefaultLogsSpecs(logs, redirects=Std.ALL),
         start_method="spawn" if binary else entry,
         supervision=Supervision(
-            shutdown_timeout=grace, run_id=run_id, isolate=os.environ["ISOLATE"]
+            shutdown_timeout=grace, run_id=run_id, isolate=os.environ.get("ISOLATE", "")
         ),
     )
 
