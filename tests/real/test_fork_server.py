@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -433,3 +434,49 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+MOVES = """
+import json, os, resource, sys
+from procession.multiprocessing import DefaultLogsSpecs, ForkServer, Supervision, start_processes
+
+def place():
+    return [os.getcwd(), os.umask(0o77), resource.getrlimit(resource.RLIMIT_CORE)[0],
+            sorted(os.sched_getaffinity(0)), os.nice(0)]
+
+def run(server):
+    logs = DefaultLogsSpecs(sys.argv[1])
+    wishes = Supervision(fork_server=server)
+    gang = start_processes("w", place, {0: ()}, {0: {}}, logs, start_method="forkserver", supervision=wishes)
+    return gang.wait().return_values[0]
+
+if __name__ == "__main__":
+    with ForkServer(json.loads(sys.argv[2]), spares=int(sys.argv[3])) as server:
+        first, here = run(server), place()
+        os.umask(here[1])
+        os.chdir(sys.argv[1]), os.umask(0o26), os.nice(3)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.sched_setaffinity(0, here[3][:1])
+        second, there = run(server), place()
+        print(json.dumps([first == here, second == there, here != there, there]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["server", "spares", "unfit"])
+def test_workers_of_a_kept_server_are_where_their_launcher_is(tmp_path: Path, kind: str) -> None:
+    """Its directory, umask, limits, affinity and niceness are those of each start, however one comes to be."""
+    (tmp_path / "moves.py").write_text(MOVES)
+    (tmp_path / "pre_thread.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    modules = {"server": "[]", "spares": '["json"]', "unfit": '["pre_thread"]'}[kind]
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    done = subprocess.run(
+        [sys.executable, "moves.py", str(logs), modules, "1" if kind == "spares" else "0"],
+        check=False, capture_output=True, text=True, timeout=50, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    same, followed, moved, there = json.loads(done.stdout)
+    assert (same, followed, moved) == (True, True, True)
+    assert there[:3] == [str(logs), 0o26, 0]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from procession._guardian.protocol import Message
     from procession._guardian.starters import Work
     from procession._os.cgroup import Leaf
+    from procession._os.circumstances import Circumstances
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
@@ -93,6 +94,13 @@ class Guardian:
         """Have the guardian take the next gang; False if it is gone."""
         self.ask("renew")
         return self._await(select.POLLIN, lambda: ("renewed",) in self.receive())
+
+    def follow(self, place: Circumstances) -> None:
+        """Have it and its servers go where this process is now; workers inherit from them."""
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", 0))
+        self.channel.send(("follow", place), [here])
+        self._drain()
+        os.close(here)
 
     def ask(self, *message: object) -> None:
         """Send a message that carries no fds."""

@@ -17,6 +17,7 @@ from procession._guardian.channel import Channel
 from procession._guardian.preload import PreloadFailure, preload
 from procession._guardian.starters import LOCK_FD, Order, close_all, place, with_lock
 from procession._os import lean
+from procession._os.circumstances import enter
 from procession._os.kernel import die_with
 from procession._worker import reborn, threads
 
@@ -85,6 +86,8 @@ class _Forker:
     def _hear(self, message: Message, fds: list[int]) -> None:
         if message[0] == "preload":
             self._preload(*message[1:])
+        elif message[0] == "follow":
+            enter(f"/proc/{self._guardian}/cwd", message[1])
         else:
             _, serial, rank, argv, env, count = message
             if len(fds) < count:  # we may not have so many files open

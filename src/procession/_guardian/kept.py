@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procession._guardian.client import Guardian
+    from procession._os.circumstances import Circumstances
 
 
 class KeptGuardian:
@@ -20,9 +21,13 @@ class KeptGuardian:
     Args:
         run_id: The id of what the gangs make up together.
         make: Makes a guardian for such an id, with an isolation or "".
+        follows: It goes where the launcher has gone since: to its directory, umask, limits, affinity
+            and niceness, as they are when it is lent.
     """
 
-    def __init__(self, run_id: str, make: Callable[[str, str], Guardian]) -> None:
+    def __init__(
+        self, run_id: str, make: Callable[[str, str], Guardian], *, follows: bool = False
+    ) -> None:
         self.run_id = run_id
         self._make = make
         self._guardian: Guardian | None = None
@@ -30,6 +35,8 @@ class KeptGuardian:
         self._used = False
         self._closed = False
         self._isolate = ""
+        self._follows = follows
+        self._place: Circumstances | None = None  # where the guardian is
 
     def have(self) -> Guardian:
         """Return the guardian, made now if there is none.
@@ -38,6 +45,7 @@ class KeptGuardian:
             OSError: It cannot be started.
         """
         if self._guardian is None:
+            self._place = self._whereabouts()
             self._guardian, self._used = self._make(self.run_id, self._isolate), False
         return self._guardian
 
@@ -64,6 +72,10 @@ class KeptGuardian:
         if self._used and self._guardian is not None and not self._guardian.renew():
             self._end()
         guardian = self.have()
+        place = self._whereabouts()
+        if place is not None and place != self._place:
+            guardian.follow(place)
+            self._place = place
         self._lent = self._used = True
         return guardian
 
@@ -77,6 +89,13 @@ class KeptGuardian:
         """End the guardian and whatever it guards; a second call does nothing."""
         self._closed = True
         self._end()
+
+    def _whereabouts(self) -> Circumstances | None:
+        if not self._follows:
+            return None
+        from procession._os.circumstances import circumstances
+
+        return circumstances()
 
     def _end(self) -> None:
         guardian, self._guardian = self._guardian, None

@@ -15,6 +15,8 @@ To the guardian:
     ("fuse", ns)                           kill all at that time (CLOCK_BOOTTIME; 0 never): unless it is
                                            put off, the launcher has been stopped or cut off
     ("renew",)                             the gang has ended, another will come
+    ("follow", place)                      the launcher has gone elsewhere (_os/circumstances.py); its
+                                           directory travels with it
 
 From the guardian:
 
@@ -41,6 +43,7 @@ Between guardian and fork server, in the same frames:
     ("preload", modules, settings, alone)  to the server, first of all; ``alone``: it is a spare, and
                                            becomes the worker of its first "start" itself
     ("start", serial, rank, argv, env, count)     to the server
+    ("follow", place)                      the guardian has gone elsewhere
     ("importing", module)
     ("ready", report)  ("unfit", report)  ("refused", report)
     ("forked", [(serial, pid or -errno), …])   with an fd whose last copy holds those workers back

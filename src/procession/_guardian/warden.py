@@ -223,6 +223,14 @@ class Warden:
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
 
+    def _follow(self, message: Message, fds: list[int]) -> None:
+        from procession._os.circumstances import enter
+
+        for here in fds:  # one, or none where we have no room for it
+            enter(here, message[1])
+        close_all(fds)
+        self._warmth.follow(message)
+
     def _renew(self, _message: Message, _fds: list[int]) -> None:
         """Be as new for another gang; what was left of the last one has been swept."""
         self._hush = None
@@ -247,6 +255,7 @@ class Warden:
         "fuse": _light,
         "serve": _serve_warm,
         "renew": _renew,
+        "follow": _follow,
     }
 
     # ---- what happens by itself

@@ -67,6 +67,12 @@ class Warmth:
             self._servers.clear()
             self._add()
 
+    def follow(self, message: Message) -> None:
+        """Have the servers go where the guardian has gone."""
+        for server in self._servers:
+            if not server.channel.closed:
+                server.channel.send(message)
+
     def refill(self) -> None:
         """Have as many spares as were asked for; those that work have left."""
         free = [server for server in self._servers if server.state in (IMPORTING, READY)]

@@ -106,7 +106,7 @@ class ForkServer:
         self.spares = spare_count(spares, self.preload)
         run_id = os.urandom(8).hex()
         self._env = {**os.environ, **(env or {}), "PROCESSION_RUN_ID": run_id}
-        self.kept = KeptGuardian(run_id, spawn_guardian)
+        self.kept = KeptGuardian(run_id, spawn_guardian, follows=True)
         self.order().give(self.kept.have())
 
     def __enter__(self) -> ForkServer:
