@@ -34,8 +34,9 @@ UNSAFE = [("a.b", "the thread 'meter'"), ("__main__", "an open socket")]
          "the fork server ended: exit status 1; last line of its stderr: last. Workers are"),
         ("refused", {"errno": 24, "program": "/bin/python"},
          "[Errno 24] Too many open files: '/bin/python'", None),
-        ("refused", {"module": "", "exitcode": 1, "stderr": "no site\n"},
-         "the fork server could not start: exit status 1; last line of its stderr: no site", None),
+        ("refused", {"module": "", "exitcode": 1, "stderr": "no site\n", "program": "/bin/sh"},
+         "/bin/sh could not be a fork server: exit status 1; last line of its stderr: no site. Is it a "
+         "Python, 3.8", None),
         ("refused", {"module": "x", "text": "ModuleNotFoundError: No module named 'x'\n"},
          "'x' cannot be preloaded: there is no module of that name. Is it spelt as in 'import x'",
          None),

@@ -155,8 +155,9 @@ class _Forker:
         """Be the worker of ``order`` from now on."""
         self._channel.close()  # as an object: its end would close what has its number by then
         place(with_lock(order.fds, LOCK_FD))
-        for fd, text in zip((1, 2), self._said, strict=True):
-            _write(fd, text)
+        to_stdout, to_stderr = self._said
+        _write(1, to_stdout)
+        _write(2, to_stderr)
         before = dict(os.environ)
         os.environ.clear()
         os.environ.update(order.env)

@@ -121,7 +121,12 @@ class Warmth:
         self.hear()
         server = next(server for server in self._servers if server.pid == ending.pid)
         reap(server.pid)
-        words = {"exitcode": ending.exitcode, "stderr": server.last_words()}
+        argv, *_ = self._recipe
+        words = {
+            "exitcode": ending.exitcode,
+            "stderr": server.last_words(),
+            "program": argv[0],
+        }
         state, module = server.state, server.importing
         server.dismiss(state if state in (UNFIT, REFUSED) else GONE)
         server.close()

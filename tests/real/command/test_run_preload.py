@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import procession
+
+SOURCE = str(Path(procession.__file__).parents[1])
+COMMAND = "from procession.cli.main import command; sys.exit(command())"
 
 COUNTED = """\
 import os
@@ -107,6 +115,29 @@ def test_what_cannot_be_preloaded(here: Any, words: list[str], said: str) -> Non
     assert said in ended.err
     assert "Traceback" not in ended.err
     assert not list(ended.runs.glob("*")) if ended.runs.exists() else True
+
+
+@pytest.mark.parametrize("kind", [[], ["--spares", "1"]])
+def test_modules_are_preloaded_by_the_workers_python(here: Any, kind: list[str]) -> None:
+    """PYTHON_EXEC names it; it need not have procession."""
+    venv = here.directory / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    here.file("counted.py", COUNTED)
+    here.file("s.py", "import sys\nprint(sys.prefix, 'counted' in sys.modules)\nsys.exit(3)\n")
+    environ = {"PYTHON_EXEC": str(venv / "bin" / "python"), "PYTHONPATH": str(here.directory)}
+    launcher = [sys.executable, "-c", f"import sys\nsys.path.insert(0, {SOURCE!r})\n{COMMAND}"]
+    words = ["run", "--max-restarts", "1", "--preload", "counted", *kind, "s.py"]
+    ended = here.end(here.start_argv([*launcher, *words], environ=environ))
+    assert ended.code == 3, ended.err
+    for attempt in (0, 1):
+        assert (ended.logs(0, attempt) / "stdout.log").read_text() == f"loading\n{venv} True\n"
+
+
+def test_a_workers_python_that_is_none_is_named(here: Any) -> None:
+    here.file("s.py", "")
+    ended = here.run("--preload", "json", "s.py", environ={"PYTHON_EXEC": "/bin/sh"})
+    assert ended.code == 2
+    assert "/bin/sh could not be a fork server: exit status 2" in ended.err
 
 
 def test_what_a_fork_would_break_is_said_once(here: Any) -> None:
