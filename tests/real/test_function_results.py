@@ -145,6 +145,9 @@ def test_what_cannot_be_pickled_is_the_ranks_failure(tmp_path: Path, method: str
     failure = run(tmp_path, method, jobs.returns_a_lock).failures[0]
     assert isinstance(failure.message, dict)
     assert "the return value, of type lock, cannot be pickled" in failure.message["message"]
+    shown = failure.message["extraInfo"]["py_callstack"]
+    assert "cannot pickle '_thread.lock' object" in shown
+    assert "_worker" not in shown  # our frames tell nobody why
     assert failure.exception is not None
     assert isinstance(failure.exception.__cause__, TypeError)
     failure = run(tmp_path, method, jobs.deep).failures[0]

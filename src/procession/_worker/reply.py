@@ -13,6 +13,7 @@ from procession._worker import parcel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
 
 CONTENT = 64  # bytes
@@ -68,7 +69,7 @@ class Reply:
 
                 homeward.either_way(attempt)
         except Exception as error:
-            raise _refusal(value, error) from error
+            raise _refusal(value, error) from error.with_traceback(_below_us(error.__traceback__))
         self.enter(VALUE)
 
     def exception(self, error: BaseException) -> None:
@@ -94,6 +95,14 @@ class Reply:
                 f"fd {self._fd}, which carries the function's result to the launcher, was closed "
                 "by the function; close only what it has opened"
             )
+
+
+def _below_us(frames: TracebackType | None) -> TracebackType | None:
+    """What the traceback shows of the value's own code."""
+    here = os.path.dirname(__file__)
+    while frames and os.path.dirname(frames.tb_frame.f_code.co_filename) == here:
+        frames = frames.tb_next
+    return frames
 
 
 def _identity(fd: int) -> tuple[int, int] | None:
