@@ -8,7 +8,6 @@ the first gang, the server's own start and import included, the second that of t
 
 import sys
 import time
-from importlib import import_module
 
 from procession.multiprocessing import DefaultLogsSpecs, start_processes
 
@@ -32,7 +31,7 @@ def seconds(logs, method, count, work, supervision=None):
 
 
 def main(logs, method, count, module, preload=None):
-    work = import_module(module).work
+    work = __import__(module).work
     if preload is None:
         print(seconds(logs, method, int(count), work))
         return

@@ -3,11 +3,10 @@
 import multiprocessing
 import sys
 import time
-from importlib import import_module
 
 
 def main(_logs, method, count, module):
-    work = import_module(module).work
+    work = __import__(module).work
     context = multiprocessing.get_context(method)
     begin = time.perf_counter()
     processes = [context.Process(target=work) for _ in range(int(count))]

@@ -2,13 +2,12 @@
 
 import sys
 import time
-from importlib import import_module
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
 
 def main(logs, method, count, module):
-    work = import_module(module).work
+    work = __import__(module).work
     ranks = range(int(count))
     begin = time.perf_counter()
     context = start_processes(

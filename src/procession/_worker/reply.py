@@ -69,7 +69,8 @@ class Reply:
 
                 homeward.either_way(attempt)
         except Exception as error:
-            raise _refusal(value, error) from error.with_traceback(_below_us(error.__traceback__))
+            error.__traceback__ = _below_us(error.__traceback__)
+            raise _refusal(value, error) from error
         self.enter(VALUE)
 
     def exception(self, error: BaseException) -> None:

@@ -113,9 +113,16 @@ class MultiprocessContext(PContext):
         if self.start_method == "fork":
             gang.start(rank, (), ("",), env, (0, *streams, reply_fd))
         else:
-            self._send_payload(gang, rank, streams, reply_fd)
+            self._send_payload(gang, rank, env, streams, reply_fd)
 
-    def _send_payload(self, gang: Gang, rank: int, streams: tuple[int, int], reply_fd: int) -> None:
+    def _send_payload(
+        self,
+        gang: Gang,
+        rank: int,
+        env: dict[str, str],
+        streams: tuple[int, int],
+        reply_fd: int,
+    ) -> None:
         from procession.multiprocessing.payload import Payload
 
         argv = [sys.executable, *interpreter_flags(), _BOOTSTRAP]
@@ -128,7 +135,7 @@ class MultiprocessContext(PContext):
             # placeholder, so that the numbers of the fds behind it stay.
             tracker = _tracker_fd() if payload.needs_multiprocessing else quiet
             fds = (quiet, *streams, payload.fd, reply_fd, tracker, *payload.handed_over)
-            gang.start(rank, (sys.executable,), argv, self.worker_env(rank), fds)
+            gang.start(rank, (sys.executable,), argv, env, fds)
 
     def _likeness(self) -> dict[str, Any]:
         """What each worker has to know of this interpreter; found out once, as the gang starts."""

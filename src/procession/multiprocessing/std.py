@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import IntFlag
 
-from procession.errors import UsageError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
+
+    from procession.errors import UsageError
 
 __all__ = ["Std", "to_map"]
 
@@ -72,6 +72,8 @@ def _parse(entry: str) -> re.Match[str] | None:
 
 
 def _refusal(given: str, entry: str, why: str) -> UsageError:
+    from procession.errors import UsageError
+
     where = "" if entry == given else f" (in {given!r})"
     return UsageError(f"{entry!r}{where} {why}: {_GRAMMAR}")
 
