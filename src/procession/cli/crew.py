@@ -158,6 +158,7 @@ class HostCrew:
         return [Failing()] if workers.failing and not knew and not self._stopping else []
 
     def _ended(self, own: RunProcsResult, set_back: int) -> Ended:
+        self._run.timers.explain(own)
         result = by_rank(own, self._first)
         if self._attempt is not None:
             self._attempt.result = result

@@ -20,6 +20,7 @@ from procession.cli.say import say, whisper, write
 from procession.cli.specs import make_specs
 from procession.cli.starting import start_error
 from procession.cli.stopping import RunStopFile
+from procession.cli.timers import RunTimers
 from procession.errors import GuardianLostError
 from procession.multiprocessing import Supervision, start_processes
 from procession.multiprocessing.errors import ChildFailedError
@@ -58,7 +59,9 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
         stack.callback(stop_file.leave)
         if plan.logs.limit is not None:
             directory.require_holes()
-        _kind_of_run(plan)(plan, gate, directory, stop_file, mark, guardian).go()
+        run = _kind_of_run(plan)(plan, gate, directory, stop_file, mark, guardian)
+        stack.callback(run.timers.close)
+        run.go()
 
 
 def _kind_of_run(plan: Plan) -> type[Run]:
@@ -90,6 +93,7 @@ class Run:
         self._mark = mark  # unlike the run's name, nobody else's
         self.run_id = plan.run_id or mark
         self.record = Record(plan.title, self.run_id)
+        self.timers = RunTimers(os.environ, self.run_id)
         self._specs: LogsSpecs | None = None
         self._restarts: Restarts | None = None  # once something has failed
 
@@ -169,6 +173,7 @@ class Run:
                 context = self.start(envs, self.plan.prefixes)
                 attempt = self.record.begin_attempt(number, port, started_ns)
             attempt.result = _finished(context)
+            self.timers.explain(attempt.result)
         except SignalException as stop:
             if context is not None:
                 say(stopping_line(stop.sigval, self.plan.grace), patience=0)
@@ -199,7 +204,7 @@ class Run:
                 name=plan.name,
                 entrypoint=plan.command.entrypoint,
                 args=plan.arguments(),
-                envs=envs,
+                envs={rank: {**env, **self.timers.environment} for rank, env in envs.items()},
                 logs_specs=self._specs,
                 log_line_prefixes=prefixes,
                 start_method=plan.start_method,

@@ -18,7 +18,6 @@ from procession.errors import UsageError
 from procession.events import record
 from procession.metrics import prof
 from procession.multiprocessing import Supervision, start_processes
-from procession.multiprocessing.failures import add_words
 from procession.multiprocessing.supervision import signal_exception, signal_numbers
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from procession.agent.server.watchdog import Watchdog
     from procession.agent.server.workers import Worker, WorkerGroup, WorkerSpec
     from procession.multiprocessing import LogsSpecs, PContext
-    from procession.multiprocessing.errors import ProcessFailure
     from procession.timer import FileTimerRequest
 
 __all__ = [
@@ -145,7 +143,8 @@ class LocalElasticAgent(SimpleElasticAgent):
         failures = {ranks[local]: failure for local, failure in result.failures.items()}
         stopped = {ranks[local]: failure for local, failure in result.stopped.items()}
         if result.is_failed():
-            self._say_who_was_stuck(failures)
+            if self._worker_watchdog is not None:
+                self._worker_watchdog.explain(failures.values())
             return RunResult(WorkerState.FAILED, failures=failures, stopped=stopped)
         values = {ranks[local]: value for local, value in result.return_values.items()}
         return RunResult(WorkerState.SUCCEEDED, return_values=values)
@@ -201,13 +200,6 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _log_watchdog_event(self, name: str, request: FileTimerRequest | None) -> None:
         event = telling.watchdog_event(self._context(), name, request)
         record(event, self._worker_group.spec.event_log_handler)
-
-    def _say_who_was_stuck(self, failures: dict[int, ProcessFailure]) -> None:
-        """Of workers that the watchdog has ended, say so: the signal alone tells nobody."""
-        ended = self._worker_watchdog.ended if self._worker_watchdog is not None else {}
-        for failure in failures.values():
-            if failure.pid in ended:
-                add_words(failure, f"its timer {ended[failure.pid]} had run out")
 
     def _prefixes(self, workers: list[Worker]) -> dict[int, str] | None:
         if not self._log_line_prefix_template:

@@ -7,11 +7,13 @@ import tempfile
 import uuid
 from typing import TYPE_CHECKING
 
+from procession.multiprocessing.failures import add_words
 from procession.timer.file_based_local_timer import FileTimerServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from procession.multiprocessing.errors import ProcessFailure
     from procession.timer import FileTimerRequest
 
 __all__ = ["ENABLE", "FILE", "Watchdog", "pipe_path"]
@@ -49,13 +51,19 @@ class Watchdog(FileTimerServer):
         self,
         file_path: str,
         run_id: str,
-        log_event: Callable[[str, FileTimerRequest | None], None],
+        log_event: Callable[[str, FileTimerRequest | None], None] | None = None,
     ) -> None:
         super().__init__(file_path, run_id, _INTERVAL, daemon=True, log_event=log_event)
-        self.ended: dict[int, str] = {}  # by pid, the timer that had run out
+        self._ended: dict[int, str] = {}  # by pid, the timer that had run out
+
+    def explain(self, failures: Iterable[ProcessFailure]) -> None:
+        """Of workers that this has ended, say so: the signal alone tells nobody."""
+        for failure in failures:
+            if failure.pid in self._ended:
+                add_words(failure, f"its timer {self._ended[failure.pid]} had run out")
 
     def _expire(self, pid: int, timers: list[FileTimerRequest]) -> bool:
         fatal = next((timer for timer in timers if timer.signal > 0), None)
         if fatal is not None:
-            self.ended[pid] = fatal.scope_id  # before: its death may be seen at once
+            self._ended[pid] = fatal.scope_id  # before: its death may be seen at once
         return super()._expire(pid, timers)
