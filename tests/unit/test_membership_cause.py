@@ -24,7 +24,8 @@ from procession._membership.model import (
 from procession._membership.rules import next_round
 
 LOST, OWN, KILLED = Evidence.PEER_LOST, Evidence.OWN_ERROR, Evidence.KILLED
-DAY = 24 * 3600 * 10**9
+SECOND = 10**9
+DAY = 24 * 3600 * SECOND
 
 
 def told(beat: Beat | None, told_at: int, heard: int, failed_at: int = 0) -> Outcome:
@@ -104,9 +105,14 @@ def s(name: str, when: tuple[int, int] | None, evidence: Evidence = OWN, order: 
         ([s("a", (10, 20), OWN, 2), s("b", (10, 20), OWN, 1)], Finding("b", ("a",), "order")),
         # Who failed certainly later is no rival, though its failure tells more.
         (
-            [s("a", (10, 20), LOST), s("b", (18, 30), LOST), s("c", (21, 30), KILLED)],
+            [s("a", (10, 20), LOST), s("b", (18, 30), LOST), s("c", (21, 30), OWN)],
             Finding("a", ("b",), "order"),
         ),
+        # Who was killed is told of after those that missed it; not if that was long after.
+        ([s("a", (10, 20), LOST), s("b", (30, 40), KILLED)], Finding("b", ("a",), "evidence")),
+        ([s("a", (10, 20), LOST), s("b", (30, 40), OWN)], Finding("a", (), "clocks")),
+        ([s("a", (10, 20), LOST), s("b", (3 * SECOND,) * 2, KILLED)], Finding("a", (), "clocks")),
+        ([s("a", (10, 20), OWN), s("b", (30, 40), KILLED)], Finding("a", (), "clocks")),
         # Clocks that were not compared: it may have been the first.
         ([s("a", (10, 20), LOST, 1), s("b", None, OWN, 2)], Finding("b", ("a",), "evidence")),
         ([s("a", (10, 20), OWN, 2), s("b", None, OWN, 1)], Finding("b", ("a",), "order")),

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession._report.rootcause import Death, failure_time_ns, judge
+from procession._report.rootcause import (
+    CLOSING_NS,
+    Death,
+    causes_first,
+    failure_time_ns,
+    judge,
+)
 
 SIGTERM, SIGSEGV = -15, -11
 
@@ -167,3 +173,35 @@ def test_a_later_first_signal_only_clears_us(deaths: list[Death], first: int) ->
 @given(DEATHS)
 def test_a_failure_is_never_dated_after_the_death(deaths: list[Death]) -> None:
     assert all(0 < failure_time_ns(d) <= d.died_ns for d in deaths)
+
+
+SIGKILL = -9
+LATE = CLOSING_NS
+
+
+@pytest.mark.parametrize(
+    ("failures", "missing", "order"),
+    [
+        ([], [], []),
+        # Rank 0 was killed; rank 1 missed it and raised before the kernel had told of the death.
+        ([death(1, 30, raised=10), death(0, 12, SIGKILL)], [1], [0, 1]),
+        ([death(2, 9, 1), death(1, 30, raised=10), death(0, 12, SIGSEGV)], [1, 2], [0, 2, 1]),
+        # It was killed long after, or had raised itself, or also misses somebody, or nobody misses it.
+        ([death(1, 30, raised=10), death(0, 11 + LATE, SIGKILL)], [1], [1, 0]),
+        ([death(1, 30, raised=10), death(0, 40, SIGKILL, raised=11)], [1], [1, 0]),
+        ([death(1, 30, raised=10), death(0, 12, -6)], [0, 1], [1, 0]),
+        ([death(1, 30, raised=10), death(0, 12, SIGKILL)], [], [1, 0]),
+        ([death(1, 30, raised=10), death(0, 12, 3)], [1], [1, 0]),
+        # Of several the first.
+        ([death(3, 8), death(1, 9, SIGKILL), death(2, 9, SIGKILL)], [3], [1, 3, 2]),
+    ],
+)
+def test_who_was_killed_comes_before_who_missed_it(
+    failures: list[Death], missing: list[int], order: list[int]
+) -> None:
+    judged = causes_first(tuple(failures), missing)
+    assert [each.local_rank for each in judged] == order
+    times = [failure_time_ns(each) for each in judged]
+    assert min(times, default=0) == (
+        times[0] if times else 0
+    )  # who takes the least finds the cause

@@ -9,7 +9,8 @@
     nothing, as they have not been compared      likewise, of all
 
 A host that is gone without a word has no time: it is the cause where all others only tell that a peer
-was lost.
+was lost. And who is killed is told of a little later than its peers may miss it (``_report/rootcause.py``,
+``causes_first``): so it also comes before those.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from procession._membership.clocks import Bounds
     from procession._membership.model import Outcome, View
+
+
+_CLOSING = 2_000_000_000  # ns; as in _report/rootcause.py
 
 
 class Suspect(NamedTuple):
@@ -63,12 +67,20 @@ def first(suspects: Sequence[Suspect]) -> Finding | None:
         return None
     end = min((when.most for when in known), default=0)
     able = [s for s in suspects if s.when is None or s.when.least <= end]
+    if all(suspect.evidence is Evidence.PEER_LOST for suspect in able):
+        able += [s for s in suspects if _was_missed(s, end)]
     most = max(suspect.evidence for suspect in able)
     telling = [suspect for suspect in able if suspect.evidence is most]
     found = min(telling, key=_order(telling))
     rivals = tuple(suspect.id for suspect in able if suspect is not found)
     by = "order" if len(telling) > 1 else "evidence"
     return Finding(found.id, rivals, by if rivals else "clocks")
+
+
+def _was_missed(suspect: Suspect, by: int) -> bool:
+    """Whether somebody was killed, and told of so late that peers may have missed it before."""
+    killed = suspect.evidence is Evidence.KILLED and suspect.when is not None
+    return killed and suspect.when is not None and by < suspect.when.least <= by + _CLOSING
 
 
 def _order(telling: Sequence[Suspect]) -> Callable[[Suspect], tuple[int, int]]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+
+CLOSING_NS = 2_000_000_000
+"""For so long a process that is killed may close its files; a GPU's driver takes a second."""
 
 
 class Death(NamedTuple):
@@ -23,6 +26,7 @@ class Death(NamedTuple):
         raised_ns: CLOCK_MONOTONIC ns at which, by its own word of this attempt, the worker raised or
             left with a status.
         doomed: Seen with such a word, or PF_EXITING, before the first signal of ours.
+        missed_ns: CLOCK_MONOTONIC ns at which a peer missed it already; None if none did before its death.
     """
 
     local_rank: int
@@ -32,6 +36,7 @@ class Death(NamedTuple):
     died_ns: int
     raised_ns: int | None
     doomed: bool
+    missed_ns: int | None = None
 
 
 class Verdict(NamedTuple):
@@ -63,12 +68,37 @@ def judge(deaths: Iterable[Death], first_signal_ns: int | None) -> Verdict:
     return Verdict(tuple(sorted(own, key=failure_time_ns)), tuple(stopped))
 
 
+def causes_first(failures: tuple[Death, ...], missing: Collection[int]) -> tuple[Death, ...]:
+    """Put who was killed before those that missed it.
+
+    The kernel closes a process's files before it tells of its death (exit_files and exit_notify of
+    do_exit, kernel/exit.c), and a driver may take its time over that. So a peer whose connection broke
+    may have raised before.
+
+    Args:
+        failures: In order of time.
+        missing: Local ranks of those of them that only tell that a peer was lost.
+    """
+    first = failures[0] if failures else None
+    if first is None or first.local_rank not in missing:
+        return failures
+    until = failure_time_ns(first) + CLOSING_NS
+    for death in failures:
+        killed = death.exitcode < 0 and death.raised_ns is None
+        if killed and death.local_rank not in missing and failure_time_ns(death) <= until:
+            gone = death._replace(missed_ns=failure_time_ns(first))
+            return (gone, *(other for other in failures if other is not death))
+    return failures
+
+
 def failure_time_ns(death: Death) -> int:
     """The CLOCK_MONOTONIC ns at which a worker failed.
 
     A worker that raised first may die last, held by atexit functions or a collective's teardown. Its
     own stamp is believed only where it can be true: nobody raises after his death.
     """
+    if death.missed_ns is not None:
+        return death.missed_ns
     if death.raised_ns is not None and 0 < death.raised_ns <= death.died_ns:
         return death.raised_ns
     return death.died_ns

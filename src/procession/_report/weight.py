@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from procession._report.view import FailureView
 
 PEER_LOST, OWN_ERROR, KILLED = 0, 1, 2  # as `_membership.model.Evidence`
@@ -32,8 +34,7 @@ def weight(failure: FailureView) -> int:
     Args:
         failure: The failure.
     """
-    said = _last_words(failure)
-    if (failure.exception_type or _type(said)) in _TYPES or _WORDS.search(said):
+    if misses_a_peer(failure.exception_type, failure.traceback, failure.last_lines):
         return PEER_LOST
     if failure.traceback or failure.hastened_by:
         return OWN_ERROR
@@ -41,13 +42,27 @@ def weight(failure: FailureView) -> int:
     return KILLED if by_signal else OWN_ERROR
 
 
+def misses_a_peer(
+    exception_type: str | None, traceback: str | None, last_lines: Sequence[str]
+) -> bool:
+    """Whether a failure only tells that a peer was lost.
+
+    Args:
+        exception_type: The exception's class, None where that is not told.
+        traceback: Its text.
+        last_lines: The last lines on stderr, looked at where there is no traceback.
+    """
+    said = _last_words(traceback, last_lines)
+    return (exception_type or _type(said)) in _TYPES or _WORDS.search(said) is not None
+
+
 def _type(said: str) -> str:
     """The exception's class, without its modules: ``torch.DistBackendError: ...``."""
     return said.partition(":")[0].rpartition(".")[2].strip()
 
 
-def _last_words(failure: FailureView) -> str:
+def _last_words(traceback: str | None, last_lines: Sequence[str]) -> str:
     """The error's own line: what stands above it may tell of anything."""
-    text = failure.traceback or "\n".join(failure.last_lines)
+    text = traceback or "\n".join(last_lines)
     lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-1:] if failure.traceback else lines[-3:])
+    return "\n".join(lines[-1:] if traceback else lines[-3:])

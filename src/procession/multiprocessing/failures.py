@@ -5,16 +5,17 @@ from __future__ import annotations
 from signal import SIGKILL
 from typing import TYPE_CHECKING
 
-from procession._report.errorfile import own_end
+from procession._report.errorfile import own_end, read_error_file
 from procession._report.evidence import Evidence, final_lines
 from procession._report.ledger import Ledger, Life, Remnant, Stuck, fates, owner
-from procession._report.rootcause import Death, failure_time_ns, judge
+from procession._report.rootcause import Death, causes_first, failure_time_ns, judge
+from procession._report.weight import misses_a_peer
 from procession._report.words import signal_name
 from procession.multiprocessing.errors import ProcessFailure
 from procession.multiprocessing.errors.failure import NOT_AVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from procession._guardian.sweep import Left
     from procession._loop.gang import Gang
@@ -31,6 +32,7 @@ def explain(
 ) -> tuple[Failures, Failures, Ledger]:
     """Return ``(failures, stopped, ledger)`` of a gang that has ended, failures in order of time."""
     verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
+    failures = causes_first(verdict.failures, _missing(gang, verdict.failures, stderrs))
 
     def moment(death: Death) -> int:
         return gang.since_boot_ns + failure_time_ns(death)
@@ -46,10 +48,24 @@ def explain(
         return _failure(worker, moment(death), evidence, status)
 
     return (
-        {death.local_rank: own_failure(death) for death in verdict.failures},
+        {death.local_rank: own_failure(death) for death in failures},
         {death.local_rank: failure(death) for death in verdict.stopped},
         _ledger(gang, {death.local_rank for death in verdict.stopped}),
     )
+
+
+def _missing(gang: Gang, failures: Sequence[Death], stderrs: Mapping[int, str]) -> set[int]:
+    """The workers whose failures only tell that a peer was lost; asked where there are several."""
+    if len(failures) < 2:
+        return set()
+    return {d.local_rank for d in failures if _misses(gang.workers[d.local_rank], stderrs)}
+
+
+def _misses(worker: Worker, stderrs: Mapping[int, str]) -> bool:
+    said, stderr = read_error_file(worker.error_file), stderrs.get(worker.rank, "")
+    if said is not None and not said.problem:
+        return misses_a_peer(said.exception_type, said.traceback, ())
+    return misses_a_peer(None, None, final_lines(stderr, worker.exitcode or 0) if stderr else ())
 
 
 def _ledger(gang: Gang, stopped: Collection[int]) -> Ledger:
