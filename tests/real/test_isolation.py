@@ -149,3 +149,16 @@ def test_the_variable_and_a_wrong_word(tmp_path: Path, monkeypatch: pytest.Monke
     assert "argument --isolate: invalid choice: 'x' (choose from " in err
     with pytest.raises(UsageError, match="isolate='x': give 'pidns' for a PID namespace"):
         Supervision(isolate="x")
+
+
+def test_without_pidfds(tmp_path: Path) -> None:
+    """The guardian then looks its workers' numbers up in the outer /proc."""
+    program = [sys.executable, "-W", "ignore", "-m", "procession.testing.deny", "pidfd_open", "--"]
+    code, out, err = run_command(
+        *("--isolate=pidns", "-n", "2"),
+        program=[*program, sys.executable],
+        text=LOOK,
+        tmp_path=tmp_path,
+    )
+    assert code == 7, err
+    assert set(out.splitlines()) == {f"True 1 {os.getuid()} True"}

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+from procession._os.kernel import open_pidfd
+
 # include/uapi/linux/sched.h, mount.h
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -71,26 +73,45 @@ class OuterPids:
 
     def of(self, pid: int) -> int:
         """Return the outer number of ``pid``; 0 if it is gone."""
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return 0
+        pidfd = open_pidfd(pid)
+        if pidfd is None:
+            return self._search(pid)
         try:
             # "self" and "Pid" are told in the numbers of the namespace that this /proc was mounted in.
-            info = os.open(f"self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
-            try:
-                return _pid_of(os.read(info, 4096))
-            finally:
-                os.close(info)
+            info = self._read(f"self/fdinfo/{pidfd}")
         finally:
             os.close(pidfd)
+        return max(0, _last_number(info, b"Pid:"))  # -1 is told of one that has ended
+
+    def _search(self, pid: int) -> int:
+        """Look for it among all processes of the host, where there are no pidfds."""
+        ours = os.readlink("/proc/self/ns/pid")
+        for name in filter(str.isdigit, os.listdir(self.fd)):
+            try:
+                same = _last_number(self._read(f"{name}/status"), b"NSpid:") == pid
+                if same and os.readlink(f"{name}/ns/pid", dir_fd=self.fd) == ours:
+                    return int(name)
+            except OSError:  # it has ended, or is none of ours
+                continue
+        return 0
+
+    def _read(self, path: str) -> bytes:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            return os.read(fd, 4096)
+        finally:
+            os.close(fd)
 
 
-def _pid_of(info: bytes) -> int:
-    """Read the pid in /proc/<pid>/fdinfo/<pidfd>; -1 there is a process that has ended. Pure."""
-    for line in info.splitlines():
-        if line.startswith(b"Pid:"):
-            return max(0, int(line.split()[1]))
+def _last_number(text: bytes, key: bytes) -> int:
+    """Return the last number of the line that begins with ``key``; 0 where there is none. Pure.
+
+    ``Pid:`` is of /proc/<pid>/fdinfo/<pidfd>; ``NSpid:`` of /proc/<pid>/status, outermost first
+    (proc_pid_status(5)).
+    """
+    for line in text.splitlines():
+        if line.startswith(key):
+            return int(line.split()[-1])
     return 0
 
 
