@@ -74,8 +74,8 @@ class Training:
     def begun_after(self) -> list[int]:
         """After how many steps each gang has gone on."""
         found = re.findall(
-            r"gang (\d+) of \d+: rank \d+ goes on after (\d+)", self.printed.read_text()
-        )
+            r"gang (\d+) of \d+: rank 0 goes on after (\d+)", self.printed.read_text()
+        )  # of the rank that keeps the checkpoints: another may begin when it has gone on
         by_gang = {int(gang): int(steps) for gang, steps in found}
         return [by_gang[gang] for gang in sorted(by_gang)]
 

@@ -15,11 +15,14 @@ import pytest
 
 import procession
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
-from procession.testing import bearers
+from procession.testing import bearers, wait_gone
 
 SOURCE = str(Path(procession.__file__).parents[1])
 PIDS = Path("/sys/fs/cgroup/pids")
 PATIENCE = 30.0
+# An interpreter without memory may never come to an end: unwinding an exception takes an int, for which
+# CPython 3.11 tries for ever (Python/ceval.c, exception_unwind).
+BOUNDED = ["timeout", "--signal=KILL", "10"]
 USER = 54321  # of whom nothing else runs: RLIMIT_NPROC counts all that a user has
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be another user, or a cgroup")
 
@@ -165,11 +168,64 @@ def test_memory_runs_out_at_some_step(tmp_path: Path) -> None:
     codes = []
     for kilobytes in range(15_000, 200_000, 5_000):
         mark = f"{os.getpid()}-memory-{kilobytes}"
-        ended = run_command(["bash", "-c", script, str(kilobytes)], tmp_path, mark)
-        assert marked(mark) == []
+        words = ["bash", "-c", script, str(kilobytes), *BOUNDED]
+        ended = run_command(words, tmp_path, mark)
+        assert wait_gone(marked(mark), 1.0) == []
         assert "an error of procession's own" not in ended.stderr
         codes.append(ended.returncode)
         if not ended.returncode:
             break
     assert codes[-1] == 0
     assert 71 in codes
+
+
+@pytest.mark.parametrize("method", ["binary", "spawn", "fork", "forkserver"])
+def test_memory_runs_out_in_the_guardian(method: str, tmp_path: Path) -> None:
+    """At some step of a start; it is an error of the guardian's loss or of a worker, and nothing is left."""
+    script = Path(__file__).parent / "scripts" / "out_of_memory.py"
+    mark = f"{os.getpid()}-guardian-{method}"
+    ended = subprocess.run(
+        [sys.executable, str(script), method, str(tmp_path)],
+        env={**os.environ, "MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # the interpreter's own last words, in many wordings
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert wait_gone(marked(mark), 1.0) == []
+    *said, last = [line.partition(":")[2] for line in ended.stdout.splitlines()]
+    assert last == "done"
+    assert said or method == "fork"  # which may live by what it has
+    assert set(said) <= {"GuardianLostError", "PreloadError", "failed", "ended by us", "OSError"}
+
+
+@pytest.fixture
+def memory_cgroup() -> Iterator[Path]:
+    made = Path(f"/sys/fs/cgroup/memory/procession-test-{os.getpid()}")
+    try:
+        made.mkdir()
+        (made / "memory.limit_in_bytes").write_text("-1")
+    except OSError:
+        pytest.skip("no writable memory cgroup of version 1 here")
+    yield made
+    made.rmdir()
+
+
+@as_root
+def test_memory_runs_out_by_a_cgroup(tmp_path: Path, memory_cgroup: Path) -> None:
+    """The kernel kills somebody of the run, whom it likes: launcher, guardian or worker."""
+    script = f'echo $$ > {memory_cgroup}/cgroup.procs; exec "$@"'
+    codes = []
+    for megabytes in range(6, 120, 6):
+        (memory_cgroup / "memory.limit_in_bytes").write_text(str(megabytes << 20))
+        mark = f"{os.getpid()}-cgroup-{megabytes}"
+        ended = run_command(["sh", "-c", script, "sh"], tmp_path, mark)
+        left = marked(mark)
+        assert wait_gone(left, 1.0) == [], ended.stderr
+        assert "an error of procession's own" not in ended.stderr
+        codes.append(ended.returncode)
+        if not ended.returncode:
+            break
+    assert codes[-1] == 0
+    assert len(codes) > 1

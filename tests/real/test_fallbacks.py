@@ -1,4 +1,4 @@
-"""A part of the suite on machines that lack something; ``make stress`` runs a wide part of it."""
+"""A part of the suite on machines that lack something; ``make stress`` runs all of it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ SAMPLE = (
     "tests/real/test_teardown.py",
     "-k",
     "sigkill or raised_out_of_wait or passed_on or truncated or replaced or killed",
-)
-WIDE = (
-    "tests/real/test_binaries.py",
-    "tests/real/test_functions.py",
-    "tests/real/test_kill_matrix.py",
-    "tests/real/test_signals.py",
-    "tests/real/test_stop.py",
-    "tests/real/test_tail_files.py",
-    "tests/real/test_teardown.py",
-    "tests/real/command/test_run_ends.py",
-    "tests/real/command/test_run_signals.py",
 )
 
 
@@ -52,7 +41,8 @@ def test_a_sample_passes(name: str, home: Path) -> None:
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(900)
-def test_a_wide_part_passes(name: str, home: Path) -> None:
-    ended = suite(CONDITIONS[name], home, "-n", "2", *WIDE)
+@pytest.mark.timeout(3600)
+def test_the_suite_passes(name: str, home: Path) -> None:
+    words = ("-n", "2", "tests/unit", "tests/real", "--ignore", __file__)
+    ended = suite(CONDITIONS[name], home, *words)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -168,6 +168,7 @@ def test_a_worker_that_hangs_after_its_function_has_returned(tmp_path: Path, met
     with RollCall() as roll:
         gang = launch(tmp_path, method, dying.hangs_at_exit, {0: (roll.path,), 1: (None,)})
         roll.wait(1)
+        assert wait_gone([gang.pids()[1]]) == []  # it has returned, and ended
         assert gang.wait(0.1) is None
         gang.close(timeout=PATIENCE)
         result = gang.wait()

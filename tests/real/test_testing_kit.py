@@ -312,6 +312,7 @@ print(outcome(lambda: os.pidfd_open(os.getpid())), outcome(Inotify))
 """
 
 
+@pytest.mark.full_platform
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

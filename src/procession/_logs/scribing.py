@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._log import Logger
-from procession._os.deaths import reap
+from procession._os.deaths import peek, reap
 from procession._os.kernel import open_pidfd
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ logger = Logger(__name__)
 
 _FIRST = 4  # the fd of the first pipe in the scribe
 _PATIENCE = 5.0  # seconds that a scribe may take without progress at the end
+_GLANCE_MS = 10  # between looks at its end, where there are no pidfds
 _SUCCESSORS = 5  # a scribe that dies again and again has a reason that does not go away
 _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scribe.py")
 
@@ -169,6 +170,10 @@ class Scribing:
             poll.register(pidfd, select.POLLIN)
             poll.poll(patience * 1000)
             os.close(pidfd)
+        else:  # its end of the control socket is closed a moment before it can be reaped
+            until = time.monotonic() + patience
+            while peek(self._pid) is None and time.monotonic() < until:
+                select.poll().poll(_GLANCE_MS)
         reap(self._pid)
 
     def _lost(self) -> dict[str, int]:

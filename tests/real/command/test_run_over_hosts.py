@@ -164,7 +164,9 @@ def test_the_first_failure_is_the_cause_whatever_the_clocks_show(hosts: Hosts) -
     assert reports[0] == reports[1]
     text = " ".join(reports[0].split())
     assert "2 hosts: failed on gpu1, gpu2" in text
-    assert "the clock of gpu1 is 3600.0" in text
+    ahead = re.search(r"the clock of gpu1 is (\d+\.\d)", text)
+    assert ahead
+    assert abs(float(ahead[1]) - 3600) < 30  # told from when messages came, on a loaded machine
     assert "Other failures: rank 0 on gpu1 (pid: " in text
     assert text.partition("Root cause (first failure):")[2].find("host : gpu2 rank : 1") > 0
     assert text.rstrip(" =").endswith("ValueError: the first of all")
