@@ -8,12 +8,13 @@ import signal
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 REQUIRED = bool(os.environ.get("PROCESSION_REQUIRE_SYSTEM"))
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
-settings.register_profile("suite", deadline=None)  # a busy machine makes any example slow
+# A busy machine makes any example slow, and the making of examples too.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 
