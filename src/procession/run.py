@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from procession.cli.entry import config_from_args, get_use_env, main, parse_args, run
 from procession.cli.flags import build_parser
-from procession.errors import UsageError
+from procession.cli.run_path import run_script_path
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Sequence
-
-    from procession._guardian.kept import KeptGuardian
-    from procession.cli.plan import Plan
-    from procession.launcher import LaunchConfig
 
 __all__ = [
     "config_from_args",
@@ -48,22 +44,6 @@ def get_args_parser() -> ArgumentParser:
         UsageError: A ``PET_*`` variable has a value that its option cannot have.
     """
     return build_parser()
-
-
-def parse_args(args: Sequence[str] | None) -> Namespace:
-    """Read a command line.
-
-    Args:
-        args: Its words; ``sys.argv[1:]`` where None.
-
-    Returns:
-        The options, with SCRIPT in ``training_script`` and its words in ``training_script_args``.
-
-    Raises:
-        SystemExit: The command line is wrong, or help was asked for.
-        UsageError: A ``PET_*`` variable is wrong.
-    """
-    return get_args_parser().parse_args(args)
 
 
 def determine_local_world_size(nproc_per_node: str) -> int:
@@ -98,15 +78,6 @@ def get_rdzv_endpoint(args: Namespace) -> str:
     return str(args.rdzv_endpoint)
 
 
-def get_use_env(args: Namespace) -> bool:
-    """Whether LOCAL_RANK alone tells a worker its local rank, without a ``--local-rank`` argument.
-
-    Args:
-        args: The parsed command line; torch.distributed.launch's has ``use_env``.
-    """
-    return bool(getattr(args, "use_env", True))
-
-
 def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
     """Read ``--nnodes``.
 
@@ -122,121 +93,6 @@ def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
     from procession.cli.nodes import min_max
 
     return min_max(nnodes)
-
-
-def run_script_path(training_script: str, *training_script_args: str) -> None:
-    """Run a script within this interpreter, as ``--run-path`` has each worker do.
-
-    Args:
-        training_script: Its path.
-        training_script_args: What it finds in ``sys.argv[1:]``.
-    """
-    import runpy
-
-    sys.argv = [training_script, *training_script_args]
-    runpy.run_path(training_script, run_name="__main__")
-
-
-def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
-    """Do what a parsed command line asks for.
-
-    Args:
-        args: What ``get_args_parser().parse_args()`` returned.
-        guardian: One that was started ahead; who gives it closes it.
-
-    Raises:
-        UsageError: It cannot be done as it was asked for; nothing was started. (A ``ValueError``.)
-        ChildFailedError: Workers failed.
-        SignalException: A signal to this process ended the run.
-        ProcessionError: The run could not be started or carried on.
-    """
-    if _meets_by_others(args):
-        _launch_by_library(args)
-        return
-    plan = _plan(args)
-    if args.explain:
-        from procession.cli.explain import explain
-        from procession.cli.rundir import default_base
-
-        sys.stdout.write(explain(plan, os.path.abspath(plan.logs.directory or default_base())))
-        return
-    from procession.cli.execute import execute
-
-    execute(plan, guardian)
-
-
-def config_from_args(
-    args: Namespace,
-) -> tuple[LaunchConfig, Callable[..., Any] | str, list[str]]:
-    """Make of a parsed command line what ``elastic_launch`` takes.
-
-    Args:
-        args: The parsed command line.
-
-    Returns:
-        How to launch, what, and its arguments.
-
-    Raises:
-        UsageError: Something cannot be as it was asked for. (A ``ValueError``.)
-    """
-    from procession.cli.command import find_command
-    from procession.cli.config import make_config
-
-    command = find_command(args, os.environ)
-    return make_config(args, determine_local_world_size(args.nproc_per_node), command)
-
-
-def _meets_by_others(args: Namespace) -> bool:
-    """Whether hosts meet by a handler that somebody else has made."""
-    from procession.cli.nodes import BACKENDS
-
-    if args.standalone or args.rdzv_backend in BACKENDS:
-        return False
-    from procession.rendezvous import rendezvous_handler_registry
-
-    return rendezvous_handler_registry.knows(args.rdzv_backend)
-
-
-def _launch_by_library(args: Namespace) -> None:
-    """Launch as a caller of the library would: its agent is what handlers are made for."""
-    from procession.launcher import elastic_launch
-
-    if args.explain:
-        raise UsageError(
-            f"--explain: what --rdzv-backend {args.rdzv_backend} does only its own code tells."
-        )
-    config, entrypoint, words = config_from_args(args)
-    elastic_launch(config, entrypoint)(*words)
-
-
-def _plan(args: Namespace) -> Plan:
-    from procession.cli.command import find_command
-    from procession.cli.plan import make_plan
-
-    command = find_command(args, os.environ)
-    workers = determine_local_world_size(args.nproc_per_node)
-    return make_plan(args, os.environ, workers, command)
-
-
-def main(args: Any = None, guardian: KeptGuardian | None = None) -> None:
-    """Read a command line and do what it asks for.
-
-    Args:
-        args: Its words; ``sys.argv[1:]`` where None.
-        guardian: One that was started ahead; who gives it closes it.
-
-    Raises:
-        SystemExit: The command line is wrong, or help was asked for.
-        Exception: What ``run`` raises. It is written to this process's own error file too, if
-            TORCHELASTIC_ERROR_FILE names one.
-    """
-    options = parse_args(args)
-    if os.environ.get("TORCHELASTIC_ERROR_FILE"):  # we are a worker of another launcher
-        from procession.multiprocessing.errors import record
-
-        record(run)(options, guardian)
-    else:
-        run(options, guardian)
 
 
 if __name__ == "__main__":

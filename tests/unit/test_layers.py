@@ -182,3 +182,9 @@ def test_a_forbidden_deed_is_seen(source: str, expected: list[str]) -> None:
 
 def test_torch_is_allowed_in_one_module() -> None:
     assert forbidden(SRC / TORCH_ALLOWED_IN, "import torch") == []
+
+
+def test_the_command_does_not_know_its_facade() -> None:
+    found = upward_imports(SRC / "cli" / "launch.py", "from procession.run import main")
+    assert found[0].endswith("cli may not import run")
+    assert upward_imports(SRC / "run.py", "from procession.cli.entry import main") == []

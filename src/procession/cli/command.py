@@ -7,6 +7,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from procession.cli.entry import get_use_env
 from procession.cli.words import suggestion
 from procession.errors import (
     ProgramNotExecutableError,
@@ -67,13 +68,11 @@ def find_command(args: Namespace, environ: Mapping[str, str]) -> Command:
 
 
 def _local_rank_word(args: Namespace) -> tuple[str, ...]:
-    from procession.run import get_use_env
-
     return () if get_use_env(args) else (f"--local-rank={LOCAL_RANK}",)
 
 
 def _function(script: str, words: tuple[str, ...]) -> Command:
-    from procession.run import run_script_path
+    from procession.cli.run_path import run_script_path
 
     if not os.path.exists(script):
         raise _no_such_script(script, os.environ)
