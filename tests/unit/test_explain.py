@@ -208,6 +208,7 @@ output:
   files    /logs/<random>_<random>/attempt_<n>/<local rank>/
            stdout and stderr of local ranks 0-1
   console  stdout and stderr of local ranks 0-1
+  events   events.jsonl in the run's directory
 signals:
   SIGTERM, SIGINT, SIGHUP, SIGQUIT: stop the workers, exit status 128 + number
   SIGUSR1, SIGUSR2: passed on to workers that catch them

@@ -138,11 +138,13 @@ def test_an_endpoint_that_cannot_be(text: str, message: str) -> None:
 
 
 def test_what_comes_later_is_not_left_undone_in_silence() -> None:
-    settings.check_handlers(parsed("--event-log-handler", "console"))
+    for name in ("null", "console", "jsonl:/x"):
+        settings.check_handlers(parsed("--event-log-handler", name))
     with pytest.raises(UsageError) as caught:
         settings.check_handlers(parsed("--event-log-handler", "nul"))
     assert said(caught) == (
-        "--event-log-handler nul: handlers but null and console come later. Did you mean null?"
+        "--event-log-handler nul: give null, console or jsonl:PATH. Did you mean null? events.jsonl in "
+        "the run's directory is there in any case."
     )
     with pytest.raises(UsageError, match=r"^--numa-binding node: .* comes later"):
         settings.check_handlers(parsed("--numa-binding", "node"))

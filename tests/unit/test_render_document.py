@@ -102,6 +102,7 @@ def test_the_ledger() -> None:
                 "told": "SIGTERM",
                 "lived": 2.0,
                 "after": 0.5,
+                "died_ns": 0,
             }
         ],
         "swept": [{"pid": 5, "name": "sh", "rank": None, "signal": "SIGKILL"}],

@@ -45,7 +45,7 @@ def report_json(
                core_dumped, ended_by ("itself", "outside" (a signal that was not procession's), "oom
                killer", "procession", "nobody"), told (procession's last signal to it, or null), lived
                (seconds from start to end), after (seconds from procession's first signal to it to
-               its end, or null); swept: processes that dead workers had left, pid, name, rank (of the
+               its end, or null), died_ns (CLOCK_MONOTONIC ns of its end, or 0); swept: processes that dead workers had left, pid, name, rank (of the
                worker, or null), signal (what ended it); stuck: what could not be ended, pid, name,
                rank, state, wchan, stack
     ========== =====================================================================================

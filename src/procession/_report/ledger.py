@@ -64,6 +64,7 @@ class Fate(NamedTuple):
         told: The last signal of ours that came before its end, None if none did.
         lived: Seconds from its start to its end; None if that is not known.
         after: Seconds from our first signal to its end; None if that is not known.
+        died_ns: CLOCK_MONOTONIC ns of its end, as the guardian saw it; 0 if that is not known.
     """
 
     rank: int
@@ -74,6 +75,7 @@ class Fate(NamedTuple):
     told: str | None = None
     lived: float | None = None
     after: float | None = None
+    died_ns: int = 0
 
 
 class Remnant(NamedTuple):
@@ -152,6 +154,7 @@ def _fate(life: Life, signum: int, killed_ns: int | None) -> Fate:
         after=(life.died_ns - life.signalled_ns) / 1e9
         if told and life.exitcode is not None
         else None,
+        died_ns=0 if life.exitcode is None else life.died_ns,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from procession._report.stories import write_story
 from procession._report.view import ReportView
 from procession._report.weight import weight
 from procession._restarts.cause import GUARDIAN, Cause
+from procession._restarts.policy import Again, Budget
+from procession._restarts.words import again_line
 from procession.cli.environment import seat_environments
 from procession.cli.exits import worker_status
 from procession.cli.say import say, whisper
@@ -68,6 +71,7 @@ class HostCrew:
         self._stopping = False
         self._began = 0.0  # monotonic
         self._lived = 0.0  # seconds from then to the first failure or stop
+        self._idle_since = time.monotonic()
         self._first = 0  # rank of local rank 0
 
     def start(self, now: Round, rank: int) -> None:
@@ -81,6 +85,7 @@ class HostCrew:
         port = self._plan.master_port or now.seats[0].port
         first = sum(seat.workers for seat in now.seats[:rank])
         (say if now.generation else whisper)(gang_line(now, rank))
+        self._tell_of(now, rank, first)
         own = self._plan.attempt_environments(now.generation, self._run.run_id, port)
         shared = seat_environments(now, rank, address)
         started_ns = time.time_ns()
@@ -89,8 +94,18 @@ class HostCrew:
             self._plan.prefixes_from(first),
         )
         self._attempt = self._run.record.begin_attempt(now.generation, port, started_ns)
+        self._run.chronicle.started(now.generation, context.pids())
         self._workers, self._stopping, self._first = Beside(context), False, first
         self._began, self._lived = time.monotonic(), 0.0
+
+    def _tell_of(self, now: Round, rank: int, first: int) -> None:
+        """Have the events tell of a gang that has formed."""
+        events, world = self._run.chronicle, sum(seat.workers for seat in now.seats)
+        events.seated(rank, len(now.seats), first, world)
+        if now.cause is not None:
+            again = Again(Budget(now.restarts, now.cause), worked=now.worked)
+            events.again(again_line(again, self._plan.max_restarts), now.restarts)
+        events.met(time.monotonic() - self._idle_since)
 
     def stop(self) -> None:
         """Begin to stop them, with their grace; asked again, without."""
@@ -100,14 +115,19 @@ class HostCrew:
         if self._stopping:
             workers.stop_now()
         self._note_end()
+        self._run.chronicle.stopping("the gang is over, or somebody has ended this agent")
         self._stopping = True
         workers.stop(signal.SIGTERM, self._plan.grace)
 
     def kill(self) -> None:
         """Kill them; none is left on return."""
-        if self._workers is not None:
-            self._workers.context.close(signal.SIGKILL, 0)
-            self._workers = None
+        if self._workers is None:
+            return
+        context, self._workers = self._workers.context, None
+        self._run.chronicle.stopping("they have to be gone at once")
+        context.close(signal.SIGKILL, 0)
+        with suppress(GuardianLostError):
+            self._note_result(context.wait(0))
 
     def wait(self, fd: int, timeout: float) -> list[Failing | Ended]:
         """Sleep until something happens to them, ``fd`` is readable or so many seconds are over.
@@ -157,11 +177,16 @@ class HostCrew:
             return [self._ended(result, set_back)]
         return [Failing()] if workers.failing and not knew and not self._stopping else []
 
+    def _note_result(self, own: RunProcsResult | None) -> None:
+        self._idle_since = time.monotonic()
+        if self._attempt is not None and own is not None:
+            self._attempt.result = by_rank(own, self._first)
+            self._run.chronicle.ended(self._attempt.number, own)
+
     def _ended(self, own: RunProcsResult, set_back: int) -> Ended:
         self._run.timers.explain(own)
+        self._note_result(own)
         result = by_rank(own, self._first)
-        if self._attempt is not None:
-            self._attempt.result = result
         if result.failures:
             return self._failed(result, set_back)
         if not result.stopped:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from procession._loop.gate import SignalGate
 from procession._os.ports import free_port
 from procession._report.account import hard_lines, remains_lines
+from procession.cli.chronicle import Chronicle
 from procession.cli.record import Record, message
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.runid import random_id
@@ -94,6 +95,7 @@ class Run:
         self.run_id = plan.run_id or mark
         self.record = Record(plan.title, self.run_id)
         self.timers = RunTimers(os.environ, self.run_id)
+        self.chronicle = Chronicle(plan, self.run_id, directory)
         self._specs: LogsSpecs | None = None
         self._restarts: Restarts | None = None  # once something has failed
 
@@ -160,9 +162,11 @@ class Run:
         pause, line = self._restarts.after(error, asked=self.asked_to_leave)
         if line:
             say(line)
-        if pause is not None:
-            self.gate.rest(pause)
-        return pause is not None
+        if pause is None:
+            return False
+        self.chronicle.again(line, self._restarts.spent, pause)
+        self.gate.rest(pause)
+        return True
 
     def _attempt(self, number: int) -> RunProcsResult:
         context: PContext | None = None
@@ -172,17 +176,20 @@ class Run:
                 envs = self.plan.attempt_environments(number, self.run_id, port)
                 context = self.start(envs, self.plan.prefixes)
                 attempt = self.record.begin_attempt(number, port, started_ns)
+                self.chronicle.started(number, context.pids())
             attempt.result = _finished(context)
             self.timers.explain(attempt.result)
         except SignalException as stop:
             if context is not None:
                 say(stopping_line(stop.sigval, self.plan.grace), patience=0)
+                self.chronicle.stopping(stop.sigval.name)
                 context.close(signal.SIGTERM, self.plan.grace)
                 attempt.result = _told(context)
             raise
         finally:
             if context is not None:
                 context.close(signal.SIGTERM, self.plan.grace)
+                self.chronicle.ended(number, attempt.result)
         return attempt.result
 
     def start(self, envs: dict[int, dict[str, str]], prefixes: dict[int, str] | None) -> PContext:
@@ -248,6 +255,7 @@ class Run:
             self._directory.discard()
             return
         document = self.record.document(error, time.time_ns())
+        self.chronicle.over(document)
         asked = self._stop_file.path if self._stop_file.exists() else None
         self._directory.write_report({**document, "stop_file": asked})
         if self.plan.logs.keep_runs is not None and self._directory.path is not None:

@@ -145,7 +145,12 @@ def _output(plan: Plan, directory: str) -> list[str]:
         f"files    {os.path.join(directory, tree)}/",
         *(f"         {line}" for line in (*_by_streams(kept), *_care(plan))),
         *(f"console  {line}" for line in _by_streams(shown)),
+        f"events   events.jsonl in the run's directory{_also(plan.events)}",
     ]
+
+
+def _also(handler: str) -> str:
+    return "" if handler in {"null", "dynamic_rendezvous"} else f", and {handler}"
 
 
 def _care(plan: Plan) -> Iterator[str]:

@@ -36,7 +36,8 @@ def add_output(parser: ArgumentParser) -> None:
         type=str,
         default="null",
         metavar="NAME",
-        help="null or console; nothing is recorded yet (default: null)",
+        help="where events go beside the run's events.jsonl: null (nowhere), console, jsonl:PATH "
+        "(default: null)",
     )
 
 

@@ -77,6 +77,7 @@ class Plan(NamedTuple):
         master_port: MASTER_PORT, None for a free one at each attempt.
         run_id: TORCHELASTIC_RUN_ID, None for a random one.
         max_restarts: How often the gang may be started again.
+        events: ``--event-log-handler``, for whom events are beside ``events.jsonl``.
         restarts: After which failures, and when; None for torchrun's way, all and at once.
         nodes: The hosts, None for this one alone.
     """
@@ -98,6 +99,7 @@ class Plan(NamedTuple):
     master_port: int | None
     run_id: str | None
     max_restarts: int
+    events: str = "null"
     restarts: RestartPolicy | None = None
     nodes: Nodes | None = None
 
@@ -185,6 +187,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         master_port=port,
         run_id=_run_id(args),
         max_restarts=args.max_restarts,
+        events=args.event_log_handler,
         restarts=_restarts(args),
         nodes=nodes,
     )

@@ -70,6 +70,11 @@ class Restarts:
         self._budget = decision.budget
         return decision.pause, again_line(decision, self._max_restarts)
 
+    @property
+    def spent(self) -> int:
+        """What is used up of the budget."""
+        return self._budget.spent
+
     def _next_seed(self) -> str:
         return f"{self._seed}-{self._budget.spent}"
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Streams = Std | dict[int, Std]
 
-_HANDLERS = ("null", "console")
+_HANDLERS = ("null", "console", "dynamic_rendezvous")
+_TO_FILE = "jsonl:"
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _LEAST_LOG = (
     64 * 1024
@@ -207,10 +208,11 @@ def check_handlers(args: Namespace) -> None:
         UsageError: Naming the option.
     """
     name = args.event_log_handler
-    if name not in _HANDLERS:
+    if name not in _HANDLERS and not (name.startswith(_TO_FILE) and name != _TO_FILE):
         near = suggestion(name, _HANDLERS)
         raise UsageError(
-            f"--event-log-handler {name}: handlers but null and console come later.{near}"
+            f"--event-log-handler {name}: give null, console or jsonl:PATH.{near} "
+            "events.jsonl in the run's directory is there in any case."
         )
     if args.numa_binding is not None:
         raise UsageError(

@@ -204,6 +204,27 @@ def test_the_policy_is_the_runs(hosts: Hosts) -> None:
         ) in text
 
 
+def test_each_host_tells_of_its_part(hosts: Hosts) -> None:
+    words = ("--nnodes", "2", "--max-restarts", "1")
+    processes = [hosts.start(rank, *words) for rank in (0, 1)]
+    hosts.workers(0, 2)
+    hosts.go("0-1 7")
+    hosts.workers(1, 2)
+    assert [hosts.end(process)[0] for process in processes] == [0, 0]
+    states = {}
+    for path in (hosts.here.directory / "procession-runs").glob("job_*/events.jsonl"):
+        told = [json.loads(line)["metadata"] for line in path.read_text().splitlines()]
+        states[told[0]["group_rank"]] = [each["state"] for each in told]
+        assert {each["rdzv_backend"] for each in told} == {"etcd"}
+        assert told[-1]["agent_restarts"] == 1
+        assert json.loads(told[0]["metadata"])["group_world_size"] == 2
+    end = ["RESTARTING", "RENDEZVOUS", "START", "SUCCEEDED", "SUCCEEDED"]
+    assert states[1] == ["RENDEZVOUS", "START", "FAILED", *end]
+    assert states[0][:2] == ["RENDEZVOUS", "START"]
+    assert states[0][-5:] == end
+    assert set(states[0][2:-5]) <= {"STOPPING", "TERMINATED", "SUCCEEDED"}  # it may have been through
+
+
 def test_all_hosts_pause_before_another_attempt(hosts: Hosts) -> None:
     words = ("--nnodes", "2", "--max-restarts", "1", "--restart-backoff", "1s")
     processes = [hosts.start(rank, *words) for rank in (0, 1)]

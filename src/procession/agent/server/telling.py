@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from procession._report.events import NAME, Common, Subject, metadata, run_numbers
 from procession.agent.server.workers import WorkerState
 from procession.events import Event, EventSource
 from procession.metrics import put_metric
@@ -56,23 +57,21 @@ def make_event(
         duration_ms: How long something took.
     """
     group, spec = context.group, context.group.spec
-    metadata = {
-        "run_id": spec.rdzv_handler.get_run_id(),
-        "global_rank": worker.global_rank if worker else None,
-        "group_rank": group.group_rank,
-        "worker_id": str(worker.id) if worker else None,
-        "role": spec.role,
-        "hostname": os.uname().nodename,
-        "state": state,
-        "total_run_time": context.seconds,
-        "rdzv_backend": spec.rdzv_handler.get_backend(),
-        "raw_error": json.dumps(failure.error_file_data) if failure else raw_error,
-        "metadata": json.dumps(_details(group, worker, failure)),
-        "agent_restarts": context.restarts,
-        "duration_ms": duration_ms,
-    }
-    name = f"torchelastic.worker.status.{state}"
-    return Event(name, source, timestamp=time.time_ns() // 1_000_000, metadata=metadata)
+    common = Common(
+        run_id=spec.rdzv_handler.get_run_id(),
+        role=spec.role,
+        hostname=os.uname().nodename,
+        backend=spec.rdzv_handler.get_backend(),
+        entry_point=spec.get_entrypoint_name(),
+        group_rank=group.group_rank,
+        group_world_size=group.group_world_size,
+        restarts=context.restarts,
+        seconds=context.seconds,
+    )
+    error = json.dumps(failure.error_file_data) if failure else raw_error
+    subject = _subject(worker, failure) if worker else None
+    told = metadata(common, state, subject, error, duration_ms)
+    return Event(NAME + state, source, timestamp=time.time_ns() // 1_000_000, metadata=told)
 
 
 def watchdog_event(context: Context, name: str, request: FileTimerRequest | None) -> Event:
@@ -86,23 +85,16 @@ def watchdog_event(context: Context, name: str, request: FileTimerRequest | None
     return event
 
 
-def _details(
-    group: WorkerGroup, worker: Worker | None, failure: ProcessFailure | None
-) -> dict[str, int | str | None]:
-    details: dict[str, int | str | None] = {
-        "group_world_size": group.group_world_size,
-        "entry_point": group.spec.get_entrypoint_name(),
-    }
-    if worker is None:
-        return details
-    return {
-        **details,
-        "local_rank": worker.local_rank,
-        "role_rank": worker.role_rank,
-        "role_world_size": worker.role_world_size,
-        "exit_code": failure.exitcode if failure else None,
-        "worker_pid": failure.pid if failure else None,
-    }
+def _subject(worker: Worker, failure: ProcessFailure | None) -> Subject:
+    return Subject(
+        rank=worker.global_rank,
+        local_rank=worker.local_rank,
+        role_rank=worker.role_rank,
+        role_world_size=worker.role_world_size,
+        id=str(worker.id),
+        exit_code=failure.exitcode if failure else None,
+        pid=failure.pid if failure else None,
+    )
 
 
 def worker_events(context: Context, result: RunResult) -> Iterator[Event]:
@@ -116,15 +108,7 @@ def worker_events(context: Context, result: RunResult) -> Iterator[Event]:
 
 def record_metrics(spec: WorkerSpec, result: RunResult, remaining_restarts: int) -> None:
     """Put torch's metrics of a run that is over."""
-    failed, restarted = result.is_failed(), remaining_restarts != spec.max_restarts
-    unused = (remaining_restarts + 1) / (spec.max_restarts + 1)
-    values = {
-        "flakiness": 100 if failed else int(100 - 100 * unused),
-        "run_total": 1,
-        "run_success_with_retries": int(not failed and restarted),
-        "run_success_no_retries": int(not failed and not restarted),
-        "run_failed_with_retries": int(failed and restarted),
-        "run_failed_no_retries": int(failed and not restarted),
-    }
+    used = spec.max_restarts - remaining_restarts
+    values = run_numbers(used, spec.max_restarts, failed=result.is_failed())
     for name, value in values.items():
         put_metric(f"workers.{spec.role}.{name}", value)

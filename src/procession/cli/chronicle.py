@@ -1,0 +1,240 @@
+"""The events of a run: in ``events.jsonl`` of its directory, and for whom ``--event-log-handler`` names."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from procession._os.append import append_line
+from procession._report.events import (
+    AGENT,
+    NAME,
+    WORKER,
+    Common,
+    Subject,
+    metadata,
+    run_numbers,
+)
+from procession.cli.say import say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from procession._report.ledger import Fate
+    from procession.cli.plan import Plan
+    from procession.cli.rundir import RunDirectory
+    from procession.multiprocessing import RunProcsResult
+
+EVENTS = "events.jsonl"
+
+_LONGEST_TEXT = 16 * 1024  # characters; all of it is in the worker's error.json
+_MOST_ITEMS = 100
+
+
+class Chronicle:
+    """Tells of a run as torch's agents do (``_report/events.py``), with the times of each event.
+
+    A line is written at once, so that a launcher that is killed leaves what it knew.
+
+    Args:
+        plan: The run.
+        run_id: Its id.
+        directory: Its directory; lines wait until that is made.
+    """
+
+    def __init__(self, plan: Plan, run_id: str, directory: RunDirectory) -> None:
+        backend, hosts = ("etcd", None) if plan.nodes else ("static", 1)
+        self._common = Common(
+            run_id=run_id,
+            role=plan.name,
+            hostname=os.uname().nodename,
+            backend=backend,
+            entry_point=os.path.basename(plan.title),
+            group_rank=None if plan.nodes else 0,
+            group_world_size=hosts,
+        )
+        self._most = plan.max_restarts
+        self._directory = directory
+        self._destination = plan.events
+        self._began = time.monotonic()
+        self._stopping = False
+        self._waiting: list[str] = []
+        self._broken = False
+        self._pids: dict[int, int] = {}
+        self._first = 0  # rank of local rank 0
+        self._world = 0
+
+    def seated(self, group_rank: int, hosts: int, first: int, world: int) -> None:
+        """Take note of this host's place in the next gang."""
+        self._common = self._common._replace(group_rank=group_rank, group_world_size=hosts)
+        self._first, self._world = first, world
+
+    def agent(
+        self,
+        state: str,
+        raw_error: str | None = None,
+        duration: float | None = None,
+        **more: object,
+    ) -> None:
+        """Tell of the launcher itself.
+
+        Args:
+            state: What has happened.
+            raw_error: An error in words.
+            duration: Seconds that something took.
+            more: What torch's events do not tell.
+        """
+        took = None if duration is None else duration * 1000
+        self._tell([self._event(state, None, raw_error, took, more)])
+
+    def started(self, attempt: int, pids: Mapping[int, int]) -> None:
+        """Tell of workers that have been started.
+
+        Args:
+            attempt: Its number, from 0 up.
+            pids: By local rank.
+        """
+        self._pids, self._stopping = dict(pids), False
+        more = {"attempt": attempt}
+        self._tell([self._event("START", self._subject(local), more=more) for local in pids])
+
+    def stopping(self, why: str, at_ns: int = 0) -> None:
+        """Tell that workers begin to be stopped; once a gang."""
+        if not self._stopping:
+            self._stopping = True
+            self._tell([self._event("STOPPING", None, why, at_ns=at_ns)])
+
+    def ended(self, attempt: int, result: RunProcsResult | None) -> None:
+        """Tell of the end of each worker, in the order of their deaths.
+
+        Args:
+            attempt: Its number.
+            result: What it came to, by local rank; None where that is not known.
+        """
+        if result is None:
+            return
+        deaths = sorted(result.ledger.workers, key=lambda fate: fate.died_ns)
+        told = [fate.died_ns - int(fate.after * 1e9) for fate in deaths if fate.after is not None]
+        events = [self._end_of(fate, attempt, result) for fate in deaths]
+        if told and not self._stopping:
+            events.append(self._event("STOPPING", None, "a worker has failed", at_ns=min(told)))
+        self._tell(sorted(events, key=lambda event: event["metadata"]["monotonic_ns"]))
+
+    def over(self, report: Mapping[str, Any]) -> None:
+        """Tell of the end of the run.
+
+        Args:
+            report: What ``report.json`` is going to say.
+        """
+        failed = report["exit_code"] != 0
+        error = report["message"] or _cause(report) if failed else None
+        seconds = time.monotonic() - self._began
+        more = {"exit_code": report["exit_code"], "origin": report["origin"]}
+        self.agent("FAILED" if failed else "SUCCEEDED", error, seconds, **more)
+        if "procession.metrics" in sys.modules:  # else nobody has asked for them
+            self._put_numbers(failed, seconds)
+
+    def _put_numbers(self, failed: bool, seconds: float) -> None:
+        from procession.metrics import put_metric
+
+        numbers = run_numbers(self._common.restarts, self._most, failed=failed)
+        for name, value in numbers.items():
+            put_metric(f"workers.{self._common.role}.{name}", value)
+        put_metric("SimpleElasticAgent.run.duration.ms", int(seconds * 1000))
+
+    def met(self, seconds: float) -> None:
+        """Tell that hosts have come together, after so many seconds."""
+        self.agent("RENDEZVOUS", duration=seconds)
+        if "procession.metrics" in sys.modules:
+            from procession.metrics import put_metric
+
+            put_metric("SimpleElasticAgent._rendezvous.duration.ms", int(seconds * 1000))
+
+    def again(self, line: str, restarts: int, pause: float = 0.0) -> None:
+        """Tell that workers are going to be started again.
+
+        Args:
+            line: What was said of it.
+            restarts: How many restarts there were, with this one.
+            pause: Seconds before it.
+        """
+        self._common = self._common._replace(restarts=restarts)
+        self.agent("RESTARTING", line, pause=pause)
+
+    # ---- inside
+
+    def _subject(self, local: int, exit_code: int | None = None) -> Subject:
+        rank, pid = self._first + local, self._pids.get(local)
+        world = self._world or len(self._pids)
+        known = None if exit_code is None else pid
+        return Subject(rank, local, rank, world, str(pid) if pid else None, exit_code, known)
+
+    def _end_of(self, fate: Fate, attempt: int, result: RunProcsResult) -> dict[str, Any]:
+        failure = result.failures.get(fate.rank)
+        state = "FAILED" if failure else "SUCCEEDED"
+        if fate.rank in result.stopped or fate.exitcode is None or (fate.told and not failure):
+            state = "TERMINATED"
+        data = json.dumps(_error(failure.error_file_data)) if failure else None
+        lived = None if fate.lived is None else fate.lived * 1000
+        more = {"attempt": attempt, "ended_by": fate.ended_by, "told": fate.told}
+        subject = self._subject(fate.rank, fate.exitcode)
+        return self._event(state, subject, data, lived, more, fate.died_ns)
+
+    def _event(
+        self,
+        state: str,
+        subject: Subject | None,
+        raw_error: str | None = None,
+        duration_ms: float | None = None,
+        more: Mapping[str, Any] | None = None,
+        at_ns: int = 0,
+    ) -> dict[str, Any]:
+        wall, now = time.time_ns(), time.monotonic_ns()
+        at_ns = at_ns or now
+        wall -= now - at_ns
+        common = self._common._replace(seconds=int(time.monotonic() - self._began))
+        told = metadata(common, state, subject, raw_error, duration_ms, more)
+        times = {"timestamp_ns": wall, "monotonic_ns": at_ns}
+        return {
+            "name": NAME + state,
+            "source": WORKER if subject else AGENT,
+            "timestamp": wall // 1_000_000,
+            "metadata": {**told, **times},
+        }
+
+    def _tell(self, events: list[dict[str, Any]]) -> None:
+        self._waiting += map(json.dumps, events)
+        directory = self._directory.path
+        if directory is not None and self._waiting and not self._broken:
+            lines, self._waiting = self._waiting, []
+            self._write(os.path.join(directory, EVENTS), "\n".join(lines))
+        if self._destination != "null":
+            _hand_on(events, self._destination)
+
+    def _write(self, path: str, text: str) -> None:
+        try:
+            append_line(path, text)
+        except OSError as error:
+            self._broken = True
+            say(f"{path} could not be written: {error.strerror}; no further events go there")
+
+
+def _cause(report: Mapping[str, Any]) -> str:
+    root = report["root_cause"]
+    return f"rank {root['rank']}: {root['exit']}" if root else ""
+
+
+def _error(data: dict[str, Any]) -> Any:
+    from procession._report.document import shortened
+
+    return shortened(data, _LONGEST_TEXT, _MOST_ITEMS)
+
+
+def _hand_on(events: list[dict[str, Any]], destination: str) -> None:
+    from procession.events import Event, EventSource, record
+
+    for event in events:
+        record(Event(**{**event, "source": EventSource(event["source"])}), destination)
