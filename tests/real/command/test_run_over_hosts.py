@@ -222,7 +222,7 @@ def test_each_host_tells_of_its_part(hosts: Hosts) -> None:
     assert states[1] == ["RENDEZVOUS", "START", "FAILED", *end]
     assert states[0][:2] == ["RENDEZVOUS", "START"]
     assert states[0][-5:] == end
-    assert set(states[0][2:-5]) <= {"STOPPING", "TERMINATED", "SUCCEEDED"}  # it may have been through
+    assert set(states[0][2:-5]) <= {"STOPPING", "TERMINATED", "SUCCEEDED"}
 
 
 def test_all_hosts_pause_before_another_attempt(hosts: Hosts) -> None:
