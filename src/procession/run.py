@@ -12,12 +12,19 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from procession.cli.entry import config_from_args, get_use_env, main, parse_args, run
+from procession.cli.entry import (
+    config_from_args,
+    get_rdzv_endpoint,
+    get_use_env,
+    main,
+    parse_args,
+    run,
+)
 from procession.cli.flags import build_parser
 from procession.cli.run_path import run_script_path
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser
 
 __all__ = [
     "config_from_args",
@@ -62,20 +69,6 @@ def determine_local_world_size(nproc_per_node: str) -> int:
     from procession.cli.devices import count_workers
 
     return count_workers(nproc_per_node, os.environ)
-
-
-def get_rdzv_endpoint(args: Namespace) -> str:
-    """Say where nodes meet.
-
-    Args:
-        args: The parsed command line.
-
-    Returns:
-        ``--rdzv-endpoint``; without it, and with the static back end, MASTER_ADDR:MASTER_PORT.
-    """
-    if args.rdzv_backend == "static" and not args.rdzv_endpoint:
-        return f"{args.master_addr}:{args.master_port}"
-    return str(args.rdzv_endpoint)
 
 
 def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:

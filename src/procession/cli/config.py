@@ -6,6 +6,7 @@ import os
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from procession.cli.entry import get_rdzv_endpoint
 from procession.cli.nodes import min_max, read_conf
 from procession.cli.plan import make_plan
 from procession.cli.rundir import default_base
@@ -36,8 +37,6 @@ def make_config(
     Raises:
         UsageError: Something cannot be as it was asked for.
     """
-    from procession.run import get_rdzv_endpoint
-
     least, most = min_max(args.nnodes)
     plan = make_plan(_of_one_host(args), os.environ, workers, command)
     conf: dict[str, Any] = dict(read_conf(args.rdzv_conf))
@@ -64,6 +63,7 @@ def make_config(
         duplicate_stderr_filters=args.duplicate_stderr_filters,
         virtual_local_rank=args.virtual_local_rank,
         shutdown_timeout=args.shutdown_timeout,
+        restarts=plan.restarts,
     )
     return config, command.entrypoint, list(command.words)
 

@@ -43,6 +43,20 @@ def get_use_env(args: Namespace) -> bool:
     return bool(getattr(args, "use_env", True))
 
 
+def get_rdzv_endpoint(args: Namespace) -> str:
+    """Say where nodes meet.
+
+    Args:
+        args: The parsed command line.
+
+    Returns:
+        ``--rdzv-endpoint``; without it, and with the static back end, MASTER_ADDR:MASTER_PORT.
+    """
+    if args.rdzv_backend == "static" and not args.rdzv_endpoint:
+        return f"{args.master_addr}:{args.master_port}"
+    return str(args.rdzv_endpoint)
+
+
 def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
     """Do what a parsed command line asks for.
 
