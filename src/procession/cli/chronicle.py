@@ -101,8 +101,11 @@ class Chronicle:
         more = {"attempt": attempt}
         self._tell([self._event("START", self._subject(local), more=more) for local in pids])
 
-    def stopping(self, why: str, at_ns: int = 0) -> None:
-        """Tell that workers begin to be stopped; once a gang."""
+    def stopping(self, why: str, at_ns: int) -> None:
+        """Tell that workers began to be stopped; once a gang.
+
+        Who stops them does that first: a file system that hangs must not keep them alive.
+        """
         if not self._stopping:
             self._stopping = True
             self._tell([self._event("STOPPING", None, why, at_ns=at_ns)])

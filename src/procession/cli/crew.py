@@ -115,17 +115,17 @@ class HostCrew:
         if self._stopping:
             workers.stop_now()
         self._note_end()
-        self._run.chronicle.stopping("the gang is over, or somebody has ended this agent")
-        self._stopping = True
+        self._stopping, at_ns = True, time.monotonic_ns()
         workers.stop(signal.SIGTERM, self._plan.grace)
+        self._run.chronicle.stopping("the gang is over, or somebody has ended this agent", at_ns)
 
     def kill(self) -> None:
         """Kill them; none is left on return."""
         if self._workers is None:
             return
-        context, self._workers = self._workers.context, None
-        self._run.chronicle.stopping("they have to be gone at once")
+        context, self._workers, at_ns = self._workers.context, None, time.monotonic_ns()
         context.close(signal.SIGKILL, 0)
+        self._run.chronicle.stopping("they have to be gone at once", at_ns)
         with suppress(GuardianLostError):
             self._note_result(context.wait(0))
 

@@ -182,8 +182,9 @@ class Run:
         except SignalException as stop:
             if context is not None:
                 say(stopping_line(stop.sigval, self.plan.grace), patience=0)
-                self.chronicle.stopping(stop.sigval.name)
+                at_ns = time.monotonic_ns()
                 context.close(signal.SIGTERM, self.plan.grace)
+                self.chronicle.stopping(stop.sigval.name, at_ns)
                 attempt.result = _told(context)
             raise
         finally:
