@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,30 @@ def test_a_file_that_cannot_be_written_is_said_once(here: Any) -> None:
     )
     assert ended.code == 0
     assert ended.err.count("events.jsonl could not be written: Is a directory") == 1
+
+
+CALLER = """
+from procession import metrics
+from procession.run import main
+class Names(metrics.MetricHandler):
+    def emit(self, data):
+        print("metric", data.name, data.value > 0)
+metrics.configure(Names(), group="torchelastic")
+main(["--max-restarts", "1", "--role", "actor", "-n", "2", "s.py"])
+"""
+
+
+def test_who_asks_for_metrics_gets_them(here: Any) -> None:
+    here.file("s.py", FAILS_ONCE)
+    ended = here.end(here.start_argv([sys.executable, "-c", CALLER]))
+    lines = [line.split()[1:] for line in ended.out.splitlines() if line.startswith("metric ")]
+    numbers = {name.removeprefix("workers.actor."): value for name, value in lines}
+    assert numbers == {
+        "flakiness": "True",
+        "run_total": "True",
+        "run_success_with_retries": "True",
+        "run_success_no_retries": "False",
+        "run_failed_with_retries": "False",
+        "run_failed_no_retries": "False",
+        "SimpleElasticAgent.run.duration.ms": "True",
+    }
