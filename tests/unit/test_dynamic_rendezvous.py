@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procession._membership.model import Member, Round
+from procession._os.reach import is_this_host
 from procession.errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -27,7 +28,6 @@ from procession.rendezvous.dynamic_rendezvous import (
     RendezvousTimeout,
     create_handler,
 )
-from procession.rendezvous.reach import is_this_host
 from procession.rendezvous.shared import SharedState, decode, encode
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from procession._etcd.messages import decoded, key_range
-from procession._etcd.settings import Endpoint, Settings, read_settings
+from procession._etcd.settings import Settings, read_settings
 from procession._etcd.wire import EtcdError, answer
+from procession._store.endpoint import Endpoint
 from procession.errors import UsageError
 
 

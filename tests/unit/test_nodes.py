@@ -7,13 +7,21 @@ from argparse import Namespace
 import pytest
 
 from procession._membership.model import Member, Round
+from procession._store.endpoint import Endpoint
 from procession.cli.crew import gang_line, master_address
 from procession.cli.environment import OF_ALL_HOSTS, seat_environments
+from procession.cli.hub import HubWish
 from procession.cli.nodes import Nodes, read_nodes
 from procession.errors import RendezvousError, UsageError
 from procession.run import parse_args, parse_min_max_nnodes
 
 ETCD = ("--nnodes", "2", "--rdzv-backend", "etcd", "--rdzv-endpoint", "h:1", "--rdzv-id", "job")
+C10D = ("--rdzv-backend", "c10d", "--rdzv-endpoint", "gpu1")
+HOW = (
+    "say where the hosts meet, the same on all: --rdzv-backend c10d --rdzv-endpoint HOST:29400, where "
+    "HOST is one of them; or --master-addr HOST --master-port PORT and each host's --node-rank, HOST "
+    "being that of 0; or --rdzv-backend etcd --rdzv-endpoint HOST:2379 --rdzv-id NAME."
+)
 
 
 def parsed(*words: str) -> Namespace:
@@ -67,10 +75,32 @@ def test_one_node(words: tuple[str, ...]) -> None:
         (("--rdzv-conf", "a=1,b"), "--rdzv-conf: 'b' is not KEY=VALUE."),
         (("--rdzv-conf", "=1"), "--rdzv-conf: '=1' is not KEY=VALUE."),
         (("--standalone", "--nnodes", "2"), "--standalone is for one host, but --nnodes is 2."),
+        (("--nnodes", "2"), f"--nnodes 2: {HOW}"),
+        (("--nnodes", "2", *C10D[:-2]), f"--nnodes 2: {HOW}"),
         (
-            ("--nnodes", "2"),
-            "--nnodes 2 --rdzv-backend static: hosts meet at etcd (v3); other places come later. "
-            "Give --rdzv-backend etcd --rdzv-endpoint HOST:2379.",
+            ("--nnodes", "2", "--rdzv-backend", "etcd-v2"),
+            "--rdzv-backend etcd-v2: that protocol of etcd is gone. Give etcd, which is v3.",
+        ),
+        (
+            ("--nnodes", "1:2", "--master-addr", "gpu1"),
+            "--nnodes 1:2: where hosts meet at MASTER_ADDR:MASTER_PORT their number is fixed. Give "
+            "--nnodes 2, or --rdzv-backend c10d --rdzv-endpoint gpu1:29500.",
+        ),
+        (
+            ("--nnodes", "2", "--master-addr", "gpu1", "--node-rank", "2"),
+            "--node-rank 2: with --nnodes 2 it is from 0 to 1.",
+        ),
+        (
+            ("--nnodes", "2", *C10D, "--rdzv-conf", "cacert=x"),
+            "--rdzv-conf cacert: c10d knows no such setting.",
+        ),
+        (
+            ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "gpu1:x"),
+            "--rdzv-endpoint gpu1:x: give HOST:PORT, such as 127.0.0.1:29500.",
+        ),
+        (
+            ("--nnodes", "2", *C10D, "--rdzv-conf", "hub_port=x"),
+            "--rdzv-conf hub_port 0: a port is a number from 1 to 65535.",
         ),
         (
             ("--nnodes", "2", "--rdzv-backend", "etcd"),
@@ -103,13 +133,47 @@ def test_several_nodes() -> None:
     words = (*ETCD, "--nnodes", "2:4", "--node-rank", "0", "--local-addr", "10.0.0.1")
     conf = "lease=7,timeout=9,last_call_timeout=0,cacert=ca.pem,close_timeout=3"
     assert read_nodes(parsed(*words, "--rdzv-conf", conf)) == Nodes(
-        2, 4, "h:1", {"cacert": "ca.pem"}, 0, "10.0.0.1", "", 7, 9.0, 0.0
+        2, 4, "h:1", {"cacert": "ca.pem"}, None, 0, "10.0.0.1", "", None, 7, 9.0, 0.0
     )
 
 
 def test_defaults_of_several_nodes() -> None:
     nodes = read_nodes(parsed(*ETCD))
-    assert nodes == Nodes(2, 2, "h:1", {}, None, "", "", 5, 600.0, 30.0)
+    assert nodes == Nodes(2, 2, "h:1", {}, None, None, "", "", None, 5, 600.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "hub", "address", "port"),
+    [
+        (C10D, HubWish(Endpoint("gpu1", 29400), False, None), "", None),
+        (
+            (*C10D, "--rdzv-endpoint", "[::1]:5", "--rdzv-conf", "is_host=1,listen=::"),
+            HubWish(Endpoint("::1", 5), False, True, "::"),
+            "",
+            None,
+        ),
+        ((*C10D, "--master-port", "7"), HubWish(Endpoint("gpu1", 29400), False, None), "", 7),
+        (("--master-addr", "a"), HubWish(Endpoint("a", 29500), True, None), "a", 29500),
+        (
+            ("--master-addr", "a", "--master-port", "7", "--node-rank", "0"),
+            HubWish(Endpoint("a", 7), True, True),
+            "a",
+            7,
+        ),
+        (
+            ("--rdzv-endpoint", "a:8", "--node-rank", "1", "--rdzv-conf", "hub_port=9"),
+            HubWish(Endpoint("a", 8), True, False, "", 9),
+            "a",
+            8,
+        ),
+    ],
+)
+def test_where_hosts_meet_without_etcd(
+    words: tuple[str, ...], hub: HubWish, address: str, port: int | None
+) -> None:
+    nodes = read_nodes(parsed("--nnodes", "2", *words))
+    assert nodes is not None
+    assert (nodes.hub, nodes.master_addr, nodes.master_port) == (hub, address, port)
 
 
 SEATS = (Member("a", "a", 1, 2, address="10.0.0.1"), Member("b", "b", 2, 3, address="10.0.0.2"))

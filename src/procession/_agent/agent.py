@@ -213,20 +213,35 @@ class Agent:
         if now >= self._word_due_at():
             last = self._join_until() - _LAST_WORD
             self._word_due = min(now + _BETWEEN_WORDS, last if last > now else math.inf)
-            self._meeting.call_roll()
+            self._call_roll()
         if now >= self._join_until():
-            missing = roll_call(self._roll, self._state.terms, math.inf)
-            self._raised = RendezvousTimeoutError(
-                f"not enough hosts came within {self._patience.join:g} s: waited for {missing}"
-            )
+            self._raised = RendezvousTimeoutError(self._too_late())
             events.append(Left())
         return events
+
+    def _call_roll(self) -> None:
+        trouble = self._meeting.trouble
+        if trouble:
+            place = f"the place where the hosts meet ({trouble})"
+            self._say(f"waiting for {place}, {self._left():.0f} s left")
+        else:
+            self._meeting.call_roll()
+
+    def _left(self) -> float:
+        """Seconds for which hosts are waited for."""
+        return max(min(self._call_until, self._join_until()) - time.monotonic(), 0.0)
+
+    def _too_late(self) -> str:
+        within, trouble = f"within {self._patience.join:g} s", self._meeting.trouble
+        if trouble:
+            return f"the place where the hosts meet was not reached {within}: {trouble}"
+        missing = roll_call(self._roll, self._state.terms, math.inf)
+        return f"not enough hosts came {within}: waited for {missing}"
 
     def _hear(self, roll: Roll) -> None:
         self._roll = roll
         if self._state.phase is Phase.JOINING:
-            left = min(self._call_until, self._join_until()) - time.monotonic()
-            self._say(f"waiting for {roll_call(roll, self._state.terms, left)}")
+            self._say(f"waiting for {roll_call(roll, self._state.terms, self._left())}")
 
     def _step(self, event: Event) -> None:
         before, knew = self._state.phase, self._state.view.members

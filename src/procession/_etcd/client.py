@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from procession._etcd.settings import Endpoint, Settings
+    from procession._etcd.settings import Settings
     from procession._membership.codec import Entry
+    from procession._store.endpoint import Endpoint
 
 NOT_FOUND = 5
 _UNAUTHENTICATED = 16

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from procession._etcd.client import Client
 from procession._etcd.lease import Lease
-from procession._etcd.news import News
 from procession._etcd.watch import Watch
 from procession._etcd.writer import Writer
 from procession._membership import codec
 from procession._membership.machine import CutOff, Seen
 from procession._membership.rules import OVER
+from procession._store.news import News
 from procession.errors import RendezvousStateError
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class EtcdMeeting:
         except RendezvousStateError as error:
             return [CutOff(str(error))]
         return [*seen, roll] if roll is not None else [*seen]
+
+    @property
+    def trouble(self) -> str:
+        """Empty: ``join`` has reached etcd."""
+        return ""
 
     @property
     def is_good(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from procession._store.endpoint import Endpoint
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
@@ -11,17 +12,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 2379
 _KNOWN = ("cacert", "cert", "key", "user", "password_file", "tls", "request_timeout")
-
-
-class Endpoint(NamedTuple):
-    """One member of the cluster."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 class Secret(str):

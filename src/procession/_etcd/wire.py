@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
-    from procession._etcd.settings import Endpoint
+    from procession._store.endpoint import Endpoint
 
 # A link that was cut sends no FIN: without these a stream over it would be read for ever.
 _KEEPALIVE = (

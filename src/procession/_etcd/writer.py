@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from procession._etcd import messages
 from procession._etcd.client import NOT_FOUND
-from procession._etcd.lease import now
 from procession._etcd.wire import EtcdError
 from procession._log import Logger
 from procession._membership import codec
 from procession._membership.model import Roll
+from procession._store.fence import now
 from procession.errors import ProcessionError
 
 if TYPE_CHECKING:

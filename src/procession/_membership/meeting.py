@@ -13,17 +13,25 @@ class Meeting(Protocol):
     """One host's place in a store. No call waits for the store: what comes of it is seen in news."""
 
     def join(self) -> None:
-        """Put this host's member there, and begin to look.
+        """Put this host's member there, and begin to look; a store that comes later is waited for.
 
         Raises:
-            RendezvousConnectionError: The store cannot be reached.
+            RendezvousConnectionError: The store cannot be reached, and will not come later.
         """
 
     def fileno(self) -> int:
         """Return an fd that is readable while there is news."""
 
     def news(self) -> list[Seen | CutOff | Roll]:
-        """Return what is new; of several views the last."""
+        """Return what is new; of several views the last.
+
+        Raises:
+            ProcessionError: The store will not have this host.
+        """
+
+    @property
+    def trouble(self) -> str:
+        """Why the store has not been reached, empty where it has."""
 
     @property
     def is_good(self) -> bool:

@@ -128,6 +128,14 @@ def _takes_in(view: View, now: Round, terms: Terms) -> bool:
     return any(member.node_rank not in taken for member in waiting(view))
 
 
+def is_between(view: View) -> bool:
+    """Whether no worker can be alive, and none starts before another round is written."""
+    now = view.round
+    if now is None:
+        return True
+    return now.verdict is None and is_over(view) and _is_settled(view)
+
+
 def _is_settled(view: View) -> bool:
     """Whether no worker of the round can be alive any more."""
     here, fates = view.ids(), view.fates()

@@ -13,6 +13,7 @@ from procession.multiprocessing.std import Std, to_map
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from procession.cli.hub import HubWish
     from procession.cli.nodes import Nodes
     from procession.cli.plan import Plan
 
@@ -58,14 +59,29 @@ def explain(plan: Plan, directory: str) -> str:
 
 
 def _hosts(nodes: Nodes) -> list[str]:
-    number = str(nodes.least) if nodes.least == nodes.most else f"{nodes.least} to {nodes.most}"
     wish = "by host name" if nodes.node_rank is None else f"this is number {nodes.node_rank}"
+    place = f"etcd ({nodes.endpoint})" if nodes.hub is None else str(nodes.hub.place)
     return [
-        f"{number}, which meet at etcd ({nodes.endpoint}); ranks in order, {wish}",
-        f"address of this one: {nodes.address or 'that of the socket that reaches etcd'}",
+        f"{nodes.number}, which meet at {place}; ranks in order, {wish}",
+        *filter(None, [nodes.found]),
+        *(_hub(nodes.hub) if nodes.hub is not None else ()),
+        f"address of this one: {nodes.address or 'that by which it reaches this place'}",
         f"a host of which nothing is heard for {nodes.lease} s is lost; at most {nodes.join:g} s "
         "are waited for a gang",
     ]
+
+
+_SERVES = {
+    True: "there this host's agent listens",
+    False: "there the agent of the first host listens",
+    None: "there the agent of the host listens whose address that is",
+}
+
+
+def _hub(wish: HubWish) -> Iterator[str]:
+    yield f"{_SERVES[wish.serves]}, procession's own hub: no etcd and no torch's store"
+    if wish.lends:
+        yield "it is MASTER_ADDR:MASTER_PORT too: while workers run, the port is theirs"
 
 
 def _local(ranks: Iterable[int]) -> str:

@@ -228,7 +228,7 @@ def _address(parser: ArgumentParser) -> None:
         "--master-addr",
         default=Default("127.0.0.1"),
         metavar="HOST",
-        help="MASTER_ADDR of the workers (default: 127.0.0.1)",
+        help="MASTER_ADDR of the workers (default: 127.0.0.1, of several hosts the first's address)",
     )
     option(
         group,
@@ -253,10 +253,10 @@ def _nodes(parser: ArgumentParser) -> None:
     option(
         group,
         "--nnodes",
-        type=str,
-        default="1:1",
+        default=Default("1:1"),
         metavar="N",
-        help="number of hosts, or MIN:MAX: hosts may come and go (default: 1)",
+        help="number of hosts, or MIN:MAX: hosts may come and go (default: those on which srun or mpirun "
+        "has started one process each, else 1)",
     )
     option(
         group,
@@ -264,18 +264,24 @@ def _nodes(parser: ArgumentParser) -> None:
         type=int,
         default=DefaultNumber(0),
         metavar="N",
-        help="this host's number; ranks follow it (default: ranks follow host names)",
+        help="this host's number; ranks follow it (default: what Slurm, Open MPI or an indexed Job of "
+        "Kubernetes tells, else ranks follow host names)",
     )
     switch(group, "--standalone", help="one host; --rdzv-* are not looked at")
     for name, default, text in (
-        ("backend", "static", "where hosts meet: etcd (v3); static and c10d come later"),
-        ("endpoint", "", "etcd's HOST:PORT, several between semicolons"),
+        (
+            "backend",
+            "static",
+            "where hosts meet: static, at --master-addr and --master-port; c10d, at the host whose "
+            "address --rdzv-endpoint is; or etcd (v3) (default: static)",
+        ),
+        ("endpoint", "", "HOST:PORT of the place; etcd's may be several between semicolons"),
         ("id", "none", "name of the run, by which its hosts find each other"),
         (
             "conf",
             "",
-            "KEY=VALUE,...: lease, join_timeout, last_call_timeout (seconds); cacert, cert, key, "
-            "user, password_file",
+            "KEY=VALUE,...: lease, join_timeout, last_call_timeout (seconds); is_host, listen, "
+            "hub_port; of etcd cacert, cert, key, user, password_file",
         ),
     ):
         option(group, f"--rdzv-{name}", type=str, default=default, metavar=name.upper(), help=text)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession.cli.actions import Default, DefaultNumber
+from procession.cli.taken import Taken
 from procession.cli.words import suggestion
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from procession.cli.hub import HubWish
+    from procession.cli.placement import Placement
+
 BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _ETCD = {"cacert", "cert", "key", "user", "password", "password_file", "tls", "request_timeout"}
+_HUB = {"is_host", "listen", "hub_port"}
 _TIMES = {"lease", "join_timeout", "timeout", "last_call_timeout"}
 # torch's, accepted and of no effect: nothing is polled, and a lease is what tells of a lost host.
 _TORCHS = {
@@ -33,40 +38,53 @@ class Nodes(NamedTuple):
     Attributes:
         least: Hosts without which there is no gang.
         most: Hosts of a gang at most.
-        endpoint: Where etcd is.
-        conf: How it is spoken to.
+        endpoint: Where etcd is; empty where hosts meet at a hub.
+        conf: How etcd is spoken to.
+        hub: Where hosts meet that have no etcd, else None.
         node_rank: This host's number, None where it has no wish.
-        address: This host's address, empty for that of the socket that reaches etcd.
+        address: This host's address, empty for that by which it reaches the place of the meeting.
         master_addr: MASTER_ADDR, empty for the address of the host of rank 0.
+        master_port: MASTER_PORT, None for one that is free there.
         lease: Seconds after which a host of which nothing is heard is lost.
         join: Seconds that are waited for a gang.
         last_call: Seconds that a first gang waits for more than the least number of hosts.
+        found: What of this was not given, but told by a scheduler, in words.
     """
 
     least: int
     most: int
     endpoint: str
     conf: dict[str, str]
+    hub: HubWish | None
     node_rank: int | None
     address: str
     master_addr: str
+    master_port: int | None
     lease: int
     join: float
     last_call: float
+    found: str = ""
+
+    @property
+    def number(self) -> str:
+        """How many hosts there are, as a person reads it."""
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
 
 
-def read_nodes(args: Namespace) -> Nodes | None:
+def read_nodes(args: Namespace, placement: Placement | None = None) -> Nodes | None:
     """Read what is said of hosts; None for this one alone.
 
     Args:
         args: The parsed command line.
+        placement: What a scheduler tells; taken where the command line says nothing.
 
     Raises:
         UsageError: Naming the option.
     """
-    least, most = min_max(args.nnodes)
+    nnodes = _nnodes(args, placement)
+    least, most = min_max(nnodes)
     if not 0 < least <= most:
-        raise UsageError(f"--nnodes {args.nnodes}: MIN has to be 1 or more, and MAX not below it.")
+        raise UsageError(f"--nnodes {nnodes}: MIN has to be 1 or more, and MAX not below it.")
     if args.rdzv_backend not in BACKENDS:
         near = suggestion(args.rdzv_backend, BACKENDS)
         allowed = ", ".join(BACKENDS)
@@ -75,7 +93,15 @@ def read_nodes(args: Namespace) -> Nodes | None:
     if most == 1 or args.standalone:
         _check_alone(args, most)
         return None
-    return _nodes(args, least, most, conf)
+    return _nodes(args, (least, most), conf, placement)
+
+
+def _nnodes(args: Namespace, placement: Placement | None) -> str:
+    """``--nnodes``; where it is not given the number of hosts that each have one process."""
+    given = isinstance(args.nnodes, Default) and not args.standalone
+    if given and placement is not None and placement.hosts is not None and not placement.crowd:
+        return placement.hosts.value
+    return str(args.nnodes)
 
 
 def min_max(nnodes: str) -> tuple[int, int]:
@@ -101,12 +127,43 @@ def _check_alone(args: Namespace, most: int) -> None:
         raise UsageError(f"--node-rank {args.node_rank}: there is one host, and its rank is 0.")
 
 
-def _nodes(args: Namespace, least: int, most: int, conf: dict[str, str]) -> Nodes:
-    if args.rdzv_backend != "etcd":
-        raise UsageError(
-            f"--nnodes {args.nnodes} --rdzv-backend {args.rdzv_backend}: hosts meet at etcd (v3); "
-            "other places come later. Give --rdzv-backend etcd --rdzv-endpoint HOST:2379."
-        )
+def _nodes(
+    args: Namespace, nnodes: tuple[int, int], conf: dict[str, str], placement: Placement | None
+) -> Nodes:
+    from procession.cli.hub import master, read_hub
+
+    at_etcd = args.rdzv_backend == "etcd"
+    _check_conf(args.rdzv_backend, conf, _ETCD if at_etcd else _HUB)
+    taken = Taken(placement, nnodes[1])
+    rank = _rank(args, taken)
+    hub = None if at_etcd else read_hub(args, conf, nnodes, rank, taken)
+    if at_etcd:
+        _check_etcd(args)
+    return Nodes(
+        *nnodes,
+        args.rdzv_endpoint if at_etcd else "",
+        {key: value for key, value in conf.items() if key in _ETCD},
+        hub,
+        rank,
+        args.local_addr or "",
+        *master(args, hub),
+        lease=int(_seconds(conf, "lease", 5, least=2)),
+        join=_seconds(conf, "join_timeout", _seconds(conf, "timeout", 600)),
+        last_call=_seconds(conf, "last_call_timeout", 30, least=0),
+        found=taken.words(own_number=not isinstance(args.nnodes, Default)),
+    )
+
+
+def _rank(args: Namespace, taken: Taken) -> int | None:
+    given = args.node_rank
+    if isinstance(given, DefaultNumber):
+        return taken.rank()
+    if given < 0:
+        raise UsageError(f"--node-rank {given}: give a number from 0 up.")
+    return int(given)
+
+
+def _check_etcd(args: Namespace) -> None:
     if not args.rdzv_endpoint:
         raise UsageError("--rdzv-endpoint: say where etcd is, such as --rdzv-endpoint gpu1:2379.")
     if args.rdzv_id in {"", "none"}:
@@ -114,25 +171,13 @@ def _nodes(args: Namespace, least: int, most: int, conf: dict[str, str]) -> Node
             "--rdzv-id: give the run a name, by which its hosts find each other and no others. "
             "Under Slurm that may be $SLURM_JOB_ID."
         )
-    given = args.node_rank
-    if given < 0:
-        raise UsageError(f"--node-rank {given}: give a number from 0 up.")
-    unknown = [key for key in conf if key not in _ETCD | _TIMES | _TORCHS]
+
+
+def _check_conf(backend: str, conf: dict[str, str], known: set[str]) -> None:
+    unknown = [key for key in conf if key not in known | _TIMES | _TORCHS]
     if unknown:
-        near = suggestion(unknown[0], _ETCD | _TIMES)
-        raise UsageError(f"--rdzv-conf {unknown[0]}: etcd knows no such setting.{near}")
-    return Nodes(
-        least,
-        most,
-        args.rdzv_endpoint,
-        {key: value for key, value in conf.items() if key in _ETCD},
-        None if isinstance(given, DefaultNumber) else given,
-        args.local_addr or "",
-        "" if isinstance(args.master_addr, Default) else args.master_addr,
-        lease=int(_seconds(conf, "lease", 5, least=2)),
-        join=_seconds(conf, "join_timeout", _seconds(conf, "timeout", 600)),
-        last_call=_seconds(conf, "last_call_timeout", 30, least=0),
-    )
+        near = suggestion(unknown[0], known | _TIMES)
+        raise UsageError(f"--rdzv-conf {unknown[0]}: {backend} knows no such setting.{near}")
 
 
 def read_conf(text: str) -> dict[str, str]:

@@ -6,8 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._agent.agent import Agent, Patience
-from procession._etcd.access import settings_for
-from procession._etcd.meeting import EtcdMeeting
 from procession._membership.model import Member, Terms
 from procession._os.ports import free_port
 from procession._os.steady import SteadyClock
@@ -16,8 +14,13 @@ from procession._report.render import render_report
 from procession._restarts.policy import RestartPolicy
 from procession.cli.crew import HostCrew
 from procession.cli.execute import Run, signal_exception
+from procession.cli.places import Place, place_at_hub
 from procession.cli.say import columns, say, write
-from procession.errors import RendezvousConnectionError, RunFailedError
+from procession.errors import (
+    RendezvousConnectionError,
+    RendezvousTimeoutError,
+    RunFailedError,
+)
 from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
@@ -40,26 +43,49 @@ class RunOverHosts(Run):
         nodes = self.plan.nodes
         if nodes is None:
             raise ValueError("a plan for this host alone")
-        member, clock = self._member(nodes), SteadyClock()
-        crew = HostCrew(self, self.plan, self.gate, signal_exception, clock)
+        clock = SteadyClock()
+        if nodes.found and nodes.node_rank == 0:
+            say(nodes.found)
         with self.gate.held():
-            agent = Agent(
-                member.id,
-                self._terms(nodes),
-                EtcdMeeting(
-                    settings_for(nodes.endpoint, nodes.conf, os.environ),
-                    self.run_id,
-                    member,
-                    nodes.lease,
-                    clock,
-                ),
-                crew,
-                Patience(nodes.join, nodes.last_call),
-                say,
-                clock,
-                SignalException,
-            )
-            conclude(agent.run(), self.plan.title)
+            place = self._place(nodes, self._member(nodes), clock)
+            try:
+                self._take_part(nodes, place, clock)
+            finally:
+                place.close()
+
+    def _take_part(self, nodes: Nodes, place: Place, clock: SteadyClock) -> None:
+        def ending(signum: int) -> SignalException:
+            place.ended_by(signum)
+            return signal_exception(signum)
+
+        crew = HostCrew(self, self.plan, self.gate, ending, clock)
+        agent = Agent(
+            place.member.id,
+            self._terms(nodes),
+            place.meeting,
+            crew,
+            Patience(nodes.join, nodes.last_call),
+            say,
+            clock,
+            SignalException,
+        )
+        try:
+            end = agent.run()
+        except (SignalException, RendezvousTimeoutError):
+            place.see_off(crew)
+            raise
+        if end.verdict is not None:
+            place.see_off(crew)
+        conclude(end, self.plan.title)
+
+    def _place(self, nodes: Nodes, member: Member, clock: SteadyClock) -> Place:
+        if nodes.hub is not None:
+            return place_at_hub(nodes, nodes.hub, self.run_id, member, clock)
+        from procession._etcd.access import settings_for
+        from procession._etcd.meeting import EtcdMeeting
+
+        settings = settings_for(nodes.endpoint, nodes.conf, os.environ)
+        return Place(EtcdMeeting(settings, self.run_id, member, nodes.lease, clock), member)
 
     def _terms(self, nodes: Nodes) -> Terms:
         policy = self.plan.restarts or RestartPolicy()

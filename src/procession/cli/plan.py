@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from procession._restarts.policy import RestartPolicy
     from procession.cli.command import Command
     from procession.cli.nodes import Nodes
+    from procession.cli.placement import Placement
     from procession.cli.settings import Streams
+
+_SIGNS = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX", "OMPI_COMM_WORLD_SIZE")  # of a scheduler
 
 
 class Logs(NamedTuple):
@@ -154,7 +157,7 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
     Raises:
         UsageError: An option's value, or what two options say together, cannot be.
     """
-    nodes = read_nodes(args)
+    nodes = read_nodes(args, _placement(environ))
     settings.check_handlers(args)
     signals = settings.signal_names(args.signals_to_handle, "--signals-to-handle")
     forwarded = settings.signal_names(args.forward_signals, "--forward-signals")
@@ -184,8 +187,8 @@ def make_plan(args: Namespace, environ: Mapping[str, str], workers: int, command
         forwarded=forwarded,
         asking=asking,
         isolate="" if args.isolate == "none" else args.isolate,
-        master_port=port,
-        run_id=_run_id(args),
+        master_port=port if nodes is None else nodes.master_port,
+        run_id=_run_id(args) if nodes is None else str(args.rdzv_id or "none"),
         max_restarts=args.max_restarts,
         events=args.event_log_handler,
         restarts=_restarts(args),
@@ -200,6 +203,16 @@ def _restarts(args: Namespace) -> RestartPolicy | None:
     from procession.cli.restarts import policy_of
 
     return policy_of(args)
+
+
+def _placement(environ: Mapping[str, str]) -> Placement | None:
+    """What a scheduler tells of this host and others; hardly ever is there one."""
+    if not any(sign in environ for sign in _SIGNS):
+        return None
+    from procession._os.reach import full_name
+    from procession.cli.placement import find_placement
+
+    return find_placement(environ, full_name)
 
 
 def _address(args: Namespace) -> tuple[str, int | None]:

@@ -6,9 +6,9 @@ import binascii
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
+from procession._os.reach import is_this_host
 from procession.errors import RendezvousConnectionError, RendezvousStateError, UsageError
 from procession.rendezvous.dynamic_rendezvous import RendezvousBackend
-from procession.rendezvous.reach import is_this_host
 from procession.rendezvous.torch_store import tcp_store
 from procession.rendezvous.utils import parse_rendezvous_endpoint
 

@@ -1,4 +1,4 @@
-"""``procession run`` on several hosts, which here are several commands that share a real etcd."""
+"""``procession run`` on several hosts, which here are several commands that meet at one place."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import pytest
 
 from procession._etcd.client import Client
 from procession._etcd.settings import read_settings
+from procession._os.ports import free_port
 from procession.testing import stop, wait_for_text, wait_gone
 
-pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
+pytestmark = pytest.mark.timeout(150)
 
 TELL = """
 import json, os, sys, time
@@ -68,10 +69,15 @@ raise ValueError("the first of all")
 
 
 class Hosts:
-    """Commands that share an etcd, and a directory in which their workers tell of themselves."""
+    """Commands that share a place to meet, and a directory in which their workers tell of themselves.
 
-    def __init__(self, here: Any, cluster: Any) -> None:
-        self.here, self.cluster = here, cluster
+    Args:
+        here: Where they are started.
+        place: The options that name the place.
+    """
+
+    def __init__(self, here: Any, *place: str) -> None:
+        self.here, self.place = here, place
         self.told = here.directory / "told"
         self.told.mkdir()
         (self.told / "all").touch()
@@ -90,10 +96,8 @@ class Hosts:
         return data
 
     def start(self, rank: int, *words: str, conf: str = "lease=30", **kw: Any) -> Any:
-        endpoints = ";".join(member.endpoint for member in self.cluster.members)
-        rendezvous = ("--rdzv-backend", "etcd", "--rdzv-endpoint", endpoints, "--rdzv-id", "job")
-        options = ("--rdzv-conf", conf, "--node-rank", str(rank))
-        return self.here.start(*rendezvous, *options, *words, "s.py", str(self.told), **kw)
+        options = ("--rdzv-conf", f"is_host={int(rank == 0)},{conf}", "--node-rank", str(rank))
+        return self.here.start(*self.place, *options, *words, "s.py", str(self.told), **kw)
 
     def workers(self, generation: int, count: int) -> list[dict[str, str]]:
         """What the workers of a gang have told, by rank, once all have."""
@@ -113,11 +117,34 @@ class Hosts:
         return process.returncode, err
 
 
+ETCD = pytest.param("etcd", marks=pytest.mark.program("etcd", "etcd-server"))
+
+
 @pytest.fixture
-def hosts(here: Any, make_cluster: Callable[..., Any]) -> Hosts:
-    return Hosts(here, make_cluster())
+def etcd(make_cluster: Callable[..., Any]) -> Any:
+    """An etcd of one member."""
+    return make_cluster().members[0]
 
 
+@pytest.fixture
+def hosts(here: Any, request: pytest.FixtureRequest) -> Hosts:
+    """Hosts that meet at etcd; or, where a test says ``c10d`` or ``static``, at the hub of the first."""
+    kind = getattr(request, "param", "etcd")
+    if kind == "etcd":
+        endpoint = request.getfixturevalue("etcd").endpoint
+        return Hosts(
+            here, "--rdzv-backend", "etcd", "--rdzv-endpoint", endpoint, "--rdzv-id", "job"
+        )
+    endpoint = f"127.0.0.1:{free_port()}"
+    return Hosts(here, "--rdzv-backend", kind, "--rdzv-endpoint", endpoint, "--rdzv-id", "job")
+
+
+everywhere = pytest.mark.parametrize("hosts", [ETCD, "c10d", "static"], indirect=True)
+elastic = pytest.mark.parametrize("hosts", [ETCD, "c10d"], indirect=True)
+only_etcd = pytest.mark.parametrize("hosts", [ETCD], indirect=True)
+
+
+@everywhere
 def test_workers_find_themselves_in_one_gang(hosts: Hosts) -> None:
     second = hosts.start(1, "--nnodes", "2", "-n", "2")
     first = hosts.start(0, "--nnodes", "2", "-n", "1")
@@ -136,6 +163,7 @@ def test_workers_find_themselves_in_one_gang(hosts: Hosts) -> None:
     assert hosts.here.left() == []
 
 
+@everywhere
 def test_a_failure_is_the_same_everywhere(hosts: Hosts) -> None:
     second = hosts.start(1, "--nnodes", "2", "-n", "2")
     first = hosts.start(0, "--nnodes", "2")
@@ -150,6 +178,7 @@ def test_a_failure_is_the_same_everywhere(hosts: Hosts) -> None:
     assert hosts.here.left() == []
 
 
+@elastic
 def test_the_first_failure_is_the_cause_whatever_the_clocks_show(hosts: Hosts) -> None:
     hosts.here.file("s.py", TWO_FAIL)
     disguises = [hosts.disguise("gpu1", 0), hosts.disguise("gpu2", -3600 * 10**9)]
@@ -180,6 +209,7 @@ def test_the_first_failure_is_the_cause_whatever_the_clocks_show(hosts: Hosts) -
     assert [host["fate"] for host in files[0]["hosts"]] == ["failed", "failed"]
 
 
+@everywhere
 def test_the_budget_is_the_runs(hosts: Hosts) -> None:
     words = ("--nnodes", "2", "--max-restarts", "1")
     processes = [hosts.start(rank, *words) for rank in (0, 1)]
@@ -190,6 +220,7 @@ def test_the_budget_is_the_runs(hosts: Hosts) -> None:
     assert {worker["TORCHELASTIC_RESTART_COUNT"] for worker in again} == {"1"}
 
 
+@only_etcd
 def test_the_policy_is_the_runs(hosts: Hosts) -> None:
     words = ("--nnodes", "2", "--max-restarts", "3", "--no-restart-on", "signal,7")
     processes = [hosts.start(rank, *words) for rank in (0, 1)]
@@ -204,6 +235,7 @@ def test_the_policy_is_the_runs(hosts: Hosts) -> None:
         ) in text
 
 
+@only_etcd
 def test_each_host_tells_of_its_part(hosts: Hosts) -> None:
     words = ("--nnodes", "2", "--max-restarts", "1")
     processes = [hosts.start(rank, *words) for rank in (0, 1)]
@@ -225,6 +257,7 @@ def test_each_host_tells_of_its_part(hosts: Hosts) -> None:
     assert set(states[0][2:-5]) <= {"STOPPING", "TERMINATED", "SUCCEEDED"}
 
 
+@only_etcd
 def test_all_hosts_pause_before_another_attempt(hosts: Hosts) -> None:
     words = ("--nnodes", "2", "--max-restarts", "1", "--restart-backoff", "1s")
     processes = [hosts.start(rank, *words) for rank in (0, 1)]
@@ -243,6 +276,7 @@ def test_all_hosts_pause_before_another_attempt(hosts: Hosts) -> None:
     assert 0.7 <= float(found[1]) <= 1
 
 
+@only_etcd
 def test_a_signal_ends_a_pause(hosts: Hosts) -> None:
     words = ("--nnodes", "2", "--max-restarts", "1", "--restart-backoff", "10m")
     processes = [hosts.start(rank, *words) for rank in (0, 1)]
@@ -256,6 +290,7 @@ def test_a_signal_ends_a_pause(hosts: Hosts) -> None:
         assert hosts.end(process)[0] == 128 + signal.SIGINT
 
 
+@elastic
 def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
     stays, leaves = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))
     hosts.workers(0, 2)
@@ -267,6 +302,7 @@ def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
     assert hosts.end(stays)[0] == 0
 
 
+@elastic
 def test_a_signal_while_hosts_are_waited_for(hosts: Hosts) -> None:
     process = hosts.start(0, "--nnodes", "2")
     line = process.stderr.readline()
@@ -276,6 +312,7 @@ def test_a_signal_while_hosts_are_waited_for(hosts: Hosts) -> None:
     assert not (hosts.here.directory / "procession-runs" / "latest").exists()
 
 
+@elastic
 def test_an_agent_is_killed_and_the_rest_goes_on(hosts: Hosts) -> None:
     words = ("--nnodes", "1:2", "--max-restarts", "1")
     stays, dies = (hosts.start(rank, *words, conf=SHORT) for rank in (0, 1))
@@ -289,9 +326,11 @@ def test_an_agent_is_killed_and_the_rest_goes_on(hosts: Hosts) -> None:
     assert hosts.here.left() == []
 
 
+@elastic
 def test_a_stopped_agents_workers_are_gone_before_the_next_gang(hosts: Hosts) -> None:
     words = ("--nnodes", "1:2", "--max-restarts", "1")
-    stays, stopped = (hosts.start(rank, *words, conf=SHORT) for rank in (0, 1))
+    conf = "lease=6"  # a late guardian has 0.9 s
+    stays, stopped = (hosts.start(rank, *words, conf=conf) for rank in (0, 1))
     old = hosts.workers(0, 2)
     stop(stopped.pid)
     hosts.workers(1, 1)
@@ -304,6 +343,7 @@ def test_a_stopped_agents_workers_are_gone_before_the_next_gang(hosts: Hosts) ->
     assert hosts.here.left() == []
 
 
+@elastic
 def test_a_lost_host_without_a_budget(hosts: Hosts) -> None:
     stays, dies = (hosts.start(rank, "--nnodes", "1:2", conf=SHORT) for rank in (0, 1))
     hosts.workers(0, 2)
@@ -315,10 +355,11 @@ def test_a_lost_host_without_a_budget(hosts: Hosts) -> None:
     assert hosts.here.left() == []
 
 
-def test_without_the_store_no_worker_is_left(hosts: Hosts) -> None:
+@only_etcd
+def test_without_the_store_no_worker_is_left(hosts: Hosts, etcd: Any) -> None:
     processes = [hosts.start(rank, "--nnodes", "2", conf=SHORT) for rank in (0, 1)]
     hosts.workers(0, 2)
-    hosts.cluster.members[0].kill()
+    etcd.kill()
     for process in processes:
         code, text = hosts.end(process)
         assert code == 69
@@ -327,6 +368,7 @@ def test_without_the_store_no_worker_is_left(hosts: Hosts) -> None:
     assert hosts.here.left() == []
 
 
+@only_etcd
 def test_who_comes_when_all_is_over_is_told(hosts: Hosts) -> None:
     process = hosts.start(0, "--nnodes", "1:2", conf="lease=30,last_call_timeout=0")
     hosts.workers(0, 1)
@@ -337,14 +379,21 @@ def test_who_comes_when_all_is_over_is_told(hosts: Hosts) -> None:
     assert "the run is over: succeeded. For another one give another --rdzv-id." in text
 
 
+@elastic
 def test_a_program_that_is_not_there_ends_the_run_on_all_hosts(hosts: Hosts) -> None:
     good = hosts.start(0, "--nnodes", "2")
     bad = hosts.here.file("solver", "#!/no/such/interpreter\n", mode=0o755)
-    endpoint = hosts.cluster.members[0].endpoint
-    wrong = hosts.here.start(
-        *("--nnodes", "2", "--rdzv-backend", "etcd", "--rdzv-endpoint", endpoint),
-        *("--rdzv-id", "job", "--node-rank", "1", "--no-python", str(bad)),
+    words = (
+        "--nnodes",
+        "2",
+        "--rdzv-conf",
+        "is_host=0",
+        "--node-rank",
+        "1",
+        "--no-python",
+        str(bad),
     )
+    wrong = hosts.here.start(*hosts.place, *words)
     code, text = hosts.end(wrong)
     assert code == 127
     assert "/no/such/interpreter" in text
@@ -353,9 +402,9 @@ def test_a_program_that_is_not_there_ends_the_run_on_all_hosts(hosts: Hosts) -> 
     assert "/no/such/interpreter" in text
 
 
-def test_nobody_sees_the_password(hosts: Hosts) -> None:
-    endpoint = hosts.cluster.members[0].endpoint
-    client = Client(read_settings(endpoint, {}, {}))
+@only_etcd
+def test_nobody_sees_the_password(hosts: Hosts, etcd: Any) -> None:
+    client = Client(read_settings(etcd.endpoint, {}, {}))
     for path, body in (
         ("/v3/auth/user/add", {"name": "root", "password": "ex-tremely-secret"}),
         ("/v3/auth/user/grant", {"user": "root", "role": "root"}),

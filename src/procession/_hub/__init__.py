@@ -1,0 +1,1 @@
+"""Where hosts meet that have no etcd: keys, leases and watches, served by the first host's agent."""

@@ -1,0 +1,163 @@
+"""The place where this host meets the others, and what it owes them if that is with itself."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from procession._agent.words import host_names
+from procession._hub.listening import open_hub
+from procession._hub.meeting import HubMeeting
+from procession._hub.state import HubState
+from procession._membership.model import Verdict
+from procession._os.reach import address_towards, is_this_host
+from procession.cli.say import say
+from procession.errors import RendezvousConnectionError, StartError, UsageError
+
+if TYPE_CHECKING:
+    from procession._hub.server import Hub
+    from procession._membership.meeting import Meeting
+    from procession._membership.model import Member
+    from procession._os.steady import SteadyClock
+    from procession.cli.crew import HostCrew
+    from procession.cli.hub import HubWish
+    from procession.cli.nodes import Nodes
+
+_BEFORE_A_WORD = 1.0  # seconds
+
+
+class Place:
+    """A place that is nobody's of us.
+
+    Args:
+        meeting: This host's part in it.
+        member: This host.
+    """
+
+    def __init__(self, meeting: Meeting, member: Member) -> None:
+        self.meeting = meeting
+        self.member = member
+
+    def ended_by(self, signum: int) -> None:
+        """Somebody ends this host's part."""
+
+    def see_off(self, crew: HostCrew) -> None:
+        """Stay as long as the others need it."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class OwnHub(Place):
+    """A hub in this process: the others meet here, and cannot go on without it.
+
+    Args:
+        meeting: This host's part in it.
+        member: This host.
+        hub: It.
+        state: What it knows.
+    """
+
+    def __init__(self, meeting: Meeting, member: Member, hub: Hub, state: HubState) -> None:
+        super().__init__(meeting, member)
+        self._hub = hub
+        self._state = state
+        hub.start()
+
+    def ended_by(self, signum: int) -> None:
+        """Have all hosts end as this one does."""
+        name = signal.Signals(signum).name
+        reason = f"{self.member.host}, at which the hosts meet, was ended by {name}"
+        self._state.farewell = Verdict(128 + signum, reason)
+
+    def see_off(self, crew: HostCrew) -> None:
+        """Stay until the others have ended.
+
+        Raises:
+            SignalException: Somebody does not want to wait.
+        """
+        due = time.monotonic() + _BEFORE_A_WORD
+        while others := self._others():
+            crew.wait(self._hub.fileno(), max(due - time.monotonic(), 0.0))
+            self._hub.hush()
+            if time.monotonic() >= due:
+                say(
+                    f"the hosts meet here: this one ends once {host_names(others, len(others))} have ended"
+                )
+                due = math.inf
+
+    def _others(self) -> list[str]:
+        return [name for host, name in self._hub.hosts.items() if host != self.member.id]
+
+    def close(self) -> None:
+        """Close the hub."""
+        self._hub.close(f"{self.member.host}, at which the hosts meet, has ended")
+
+
+def place_at_hub(
+    nodes: Nodes, wish: HubWish, run_id: str, member: Member, clock: SteadyClock
+) -> Place:
+    """Join a hub, or make it where it is this host's.
+
+    Args:
+        nodes: The run over hosts.
+        wish: Where the hub is.
+        run_id: The run's id.
+        member: This host.
+        clock: Its clock.
+
+    Raises:
+        UsageError: The place is not this host's.
+        StartError: Its port is in use.
+        RendezvousConnectionError: Its address cannot be found.
+    """
+    state = HubState(os.urandom(8).hex(), run_id, nodes.number, member.id)
+    hub = _opened(wish, state)
+    if hub is not None and wish.lends and member.node_rank is None:
+        member = member._replace(node_rank=0)  # MASTER_ADDR is this host's
+    if not member.address:
+        member = member._replace(address=_address(wish, hub))
+    terms = (wish.place, run_id, nodes.number)
+    meeting = HubMeeting(*terms, member, nodes.lease, clock, leads=hub is not None)
+    return Place(meeting, member) if hub is None else OwnHub(meeting, member, hub, state)
+
+
+def _address(wish: HubWish, hub: Hub | None) -> str:
+    """By which others reach this host; a hub's is the one by which they have reached it."""
+    if hub is not None:
+        return wish.place.host
+    try:
+        return address_towards(*wish.place)
+    except OSError as error:
+        raise RendezvousConnectionError(
+            f"{wish.place.host}, where the hosts meet: {error.strerror or error}. Is the name right? "
+            "--local-addr says by which address the others reach this host."
+        ) from error
+
+
+def _opened(wish: HubWish, state: HubState) -> Hub | None:
+    """A hub, if it is for this host to have it."""
+    serves = wish.serves
+    if serves is False or (serves is None and not is_this_host(wish.place.host)):
+        return None
+    listen = wish.listen or wish.place.host
+    try:
+        return open_hub(state, wish.place._replace(host=listen), lends=wish.lends, port=wish.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and serves is None:
+            return None  # another agent on this host has it
+        raise _cannot_listen(wish, error) from error
+
+
+def _cannot_listen(wish: HubWish, error: OSError) -> UsageError | StartError:
+    what = f"{wish.place}: this host cannot listen there: {error.strerror or error}"
+    if error.errno == errno.EADDRINUSE:
+        return StartError(f"{what}. Give another port, on all hosts.")
+    return UsageError(
+        f"{what}. Where the hosts meet has to be an address of this host, the first; give it as the "
+        "others reach it. Where that is by another (NAT, a service), add --rdzv-conf listen=ADDRESS."
+    )
