@@ -17,6 +17,9 @@ from pathlib import Path
 import pyte
 import pytest
 
+from procession._logs.bars import TerminalSink
+from procession._logs.lines import LineAssembler
+
 # The child reads orders: a number of a log and what to append to it; "say" writes as the command does.
 CHILD = """
 import ast, sys
@@ -223,3 +226,37 @@ def test_what_is_cleared_by_the_end_of_a_bar_is_only_the_bar(terminal: Terminal)
     terminal.shows("<0>10%", "<1>20%")
     terminal.end()
     assert terminal.rows() == ["<0>10%", "<1>20%"]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "columns", "up"),
+    [
+        (True, 80, b"\x1b[1A"),  # two bars of 49 columns
+        (True, 30, b"\x1b[3A"),
+        (True, 120, b"\x1b[1A"),
+        (False, 30, b"\x1b[1A"),
+    ],
+)
+def test_bars_are_erased_from_a_terminal_that_has_become_narrower(
+    breaks: bool, columns: int, up: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("XTERM_VERSION", "STY"):
+        monkeypatch.delenv(name, raising=False)
+    if not breaks:
+        monkeypatch.setenv("XTERM_VERSION", "XTerm(390)")
+    master, slave = pty.openpty()
+    try:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+        sink, owners = TerminalSink(slave), [LineAssembler(rank=n) for n in range(2)]
+        for owner in owners:
+            sink.put_bar(owner, b"x" * 60)
+        assert sink.write()
+        assert os.read(master, 65536) == b"x" * 49 + b"\r\n" + b"x" * 49
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        sink.put_lines(LineAssembler(), [b"line\n"], 5)
+        assert sink.write()
+        assert os.read(master, 65536).startswith(b"\r" + up + b"\x1b[Jline\r\n")
+    finally:
+        os.close(master)
+        os.close(slave)

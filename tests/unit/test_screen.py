@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession._logs.cells import fit, width
+from procession._logs.cells import fit, rows_of
 from procession._logs.screen import Colours, ScreenLines, newest
 
 RED, BOLD, RESET = b"\x1b[31m", b"\x1b[1m", b"\x1b[0m"
@@ -137,4 +137,21 @@ def test_a_prompt_is_no_bar() -> None:
 )
 def test_fit(text: str, room: int, fitting: str) -> None:
     assert fit(text, room) == fitting
-    assert width(fitting) <= room
+    assert rows_of(fitting, room) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ("", 10, 1),
+        ("0123456789", 10, 1),
+        ("0123456789x", 10, 2),
+        ("x" * 31, 10, 4),
+        ("日本語", 3, 3),  # a wide one does not fit into the last column
+        ("e\u0301" * 10, 10, 1),
+        ("\x1b[38;5;200m0123456789\x1b[0m", 10, 1),
+        ("0123456789x", 0, 1),
+    ],
+)
+def test_rows_of_a_line(text: str, columns: int, rows: int) -> None:
+    assert rows_of(text, columns) == rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from procession._logs.cells import fit
+from procession._logs.cells import fit, rows_of
 from procession._logs.sinks import FileSink
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ class TerminalSink(FileSink):
         super().__init__(fd, console=True)
         self.draws = os.environ.get("TERM", "dumb") != "dumb"
         self._bars: dict[LineAssembler, bytes] = {}
-        self._rows = 0  # that bars take on the screen now
+        # xterm and screen cut what is wider than they have become; the others break it into rows.
+        self._breaks = not os.environ.keys() & {"XTERM_VERSION", "STY"}
+        self._drawn: list[str] = []  # the bars on the screen now
         self._stale = False
 
     def put_lines(self, owner: LineAssembler, pieces: Sequence[Piece], own: int) -> None:
@@ -71,24 +73,26 @@ class TerminalSink(FileSink):
             super().write()
 
     def _erase(self) -> None:
-        if self._rows:
-            up = b"\x1b[%dA" % (self._rows - 1) if self._rows > 1 else b""
+        if self._drawn:
+            rows = self._rows_drawn()
+            up = b"\x1b[%dA" % (rows - 1) if rows > 1 else b""
             self._basket.put(None, [b"\r", up, b"\x1b[J"], 0)
-            self._rows, self._stale = 0, True
+            self._drawn, self._stale = [], True
+
+    def _rows_drawn(self) -> int:
+        """How many rows the bars take, of a terminal that may have become narrower since."""
+        columns, _ = self._shape()
+        return sum(rows_of(bar, columns) if self._breaks else 1 for bar in self._drawn)
 
     def _draw(self) -> None:
         self._erase()
         self._stale = False
-        rows = self._fitting_rows()
-        if rows:
-            self._basket.put(None, ["\n".join(rows).encode()], 0)
-        self._rows = len(rows)
+        self._drawn = self._fitting_rows()
+        if self._drawn:
+            self._basket.put(None, ["\n".join(self._drawn).encode()], 0)
 
     def _fitting_rows(self) -> list[str]:
-        try:
-            columns, lines = os.get_terminal_size(self._fd)
-        except OSError:
-            return []
+        columns, lines = self._shape()
         if columns < _LEAST_WIDTH:
             return []
         most = max(1, lines // 2)
@@ -96,6 +100,13 @@ class TerminalSink(FileSink):
         left = len(bars) - most + 1 if len(bars) > most else 0
         shown = [fit(bar.decode(errors="replace"), columns - 1) for bar in bars[: len(bars) - left]]
         return [*shown, f"... and {left} more"] if left else shown
+
+    def _shape(self) -> tuple[int, int]:
+        """Columns and lines, 0 where they cannot be told."""
+        try:
+            return os.get_terminal_size(self._fd)
+        except OSError:
+            return 0, 0
 
 
 def _rank(item: tuple[LineAssembler, bytes]) -> int:

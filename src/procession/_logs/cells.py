@@ -8,16 +8,22 @@ import unicodedata
 _COLOUR = re.compile(r"(\x1b\[[\d;:]*m)")
 
 
-def width(text: str) -> int:
-    """How many cells a text takes, colours left out."""
-    return sum(map(cells, _COLOUR.sub("", text)))
-
-
 def cells(character: str) -> int:
     """How many cells a character takes: 2 for a wide one (UAX 11), 0 for one that combines."""
     if unicodedata.east_asian_width(character) in {"W", "F"}:
         return 2
     return 0 if unicodedata.category(character) in {"Mn", "Me", "Cf", "Cc"} else 1
+
+
+def rows_of(text: str, columns: int) -> int:
+    """How many rows a line takes on a terminal of so many columns; 1 where they are not known."""
+    rows, room = 1, columns
+    for character in _COLOUR.sub("", text) if columns else "":
+        needed = cells(character)
+        if needed > room:
+            rows, room = rows + 1, columns
+        room -= needed
+    return rows
 
 
 def fit(text: str, room: int) -> str:
