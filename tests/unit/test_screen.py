@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procession._logs import lines as lines_module
+from procession._logs import screen
 from procession._logs.cells import fit, rows_of
 from procession._logs.screen import Colours, ScreenLines, newest
 
@@ -32,7 +35,9 @@ def shown(*blocks: bytes, lines: ScreenLines | None = None) -> bytes:
         ),
         # What would move the cursor, ring, or title the window is left out.
         (b"\x1b[2J\x1b[3;4Hx\x1b[K\x1b[A\x07\x08\x0c\x00\n", b"Px\n"),
-        (b"\x1b]0;title\x07x\x1b]8;;http://a\x1b\\y\x1b]8;;\x1b\\\x1bcz\x1b(B\n", b"PxyzB\n"),
+        (b"\x1b]0;title\x07x\x1b]8;;http://a\x1b\\y\x1b]8;;\x1b\\\x1bcz\x1b(B\n", b"Pxyz\n"),
+        (b"\x1b[1mbold\x1b(B\x1b[m x\n", b"P\x1b[1mbold\x1b[m x\n"),  # tput bold, tput sgr0
+        (b"\x1bPq#0;2~~\x1b\\x\x1b_Gf=100;AAAA\x1b\\y\x1b#8z\n", b"Pxyz\n"),  # images
         (b"a\tb\n", b"Pa\tb\n"),
         (b"\xff\xe2\x82\xac\n", b"P\xff\xe2\x82\xac\n"),
         # A line that is drawn again is its newest state.
@@ -87,6 +92,75 @@ def test_what_is_on(text: bytes, again: bytes) -> None:
     colours = Colours()
     colours.read(text)
     assert colours.again() == again
+
+
+class Work:
+    """How many bytes have been searched or copied."""
+
+    done = 0
+
+
+def counted(base: Any) -> Any:
+    """A bytes-like type that counts what is searched in it and what is copied into it."""
+
+    def counting(name: str) -> Any:
+        def method(self: Any, *args: Any) -> Any:
+            result: Any = getattr(base, name)(self, *args)
+            Work.done += max(len(self), len(result) if isinstance(result, base) else 0)
+            return type(self)(result) if type(result) is base else result
+
+        return method
+
+    def made(cls: Any, *args: Any) -> Any:
+        Work.done += len(args[0]) if args and isinstance(args[0], (bytes, bytearray)) else 0
+        return base.__new__(cls, *args)
+
+    searches = ("find", "rfind", "replace", "split", "rstrip", "partition", "__contains__")
+    body = {name: counting(name) for name in (*searches, "__add__", "__getitem__")}
+    return type(f"Counted{base.__name__}", (base,), body | {"__new__": made})
+
+
+class CountedPattern:
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
+
+    def sub(self, by: bytes, text: bytes) -> bytes:
+        Work.done += len(text)
+        return self._pattern.sub(by, text)
+
+    def findall(self, text: bytes) -> list[bytes]:
+        Work.done += len(text)
+        return self._pattern.findall(text)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"x" * 30_000,
+        b"x" * 15_000 + b"\r" * 15_000,
+        b"\r" + b"x" * 30_000,
+        (b"\r" + b"x" * 99) * 300,
+        (b"x" * 99 + b"\r\n") * 300,
+        (RED + b"x\n") * 5_000,
+        b"x" * 15_000 + b"\x1b]" * 7_500,
+    ],
+    ids=["a line", "many \\r behind a line", "a state", "states", "dos", "colours", "titles"],
+)
+def test_work_is_linear(monkeypatch: pytest.MonkeyPatch, stream: bytes, size: int) -> None:
+    for module in (lines_module, screen):
+        for base in (bytes, bytearray):
+            monkeypatch.setattr(module, base.__name__, counted(base), raising=False)
+    for name in ("_CONTROL", "_COLOUR"):
+        monkeypatch.setattr(screen, name, CountedPattern(getattr(screen, name)))
+    block_type, lines = counted(bytes), ScreenLines(b"P", redraws=True)
+    blocks = [block_type(stream[start : start + size]) for start in range(0, len(stream), size)]
+    Work.done = 0
+
+    for block in [*blocks, block_type(b"\n")]:
+        lines.feed(block)
+
+    assert len(stream) <= Work.done <= 20 * len(stream)
 
 
 def test_what_is_on_stays_short_however_often_it_changes() -> None:

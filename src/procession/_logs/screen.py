@@ -9,18 +9,21 @@ state. The file has every byte.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from procession._logs.lines import LONGEST_HELD, LineAssembler
 
 _RESET = b"\x1b[0m"
+_WIDEST_BAR = 65536  # bytes of a state that are looked at for a row of a terminal
 _LAST_WORDS = b"Traceback (most recent call last):"
 _COLOUR = re.compile(rb"\x1b\[([\d;:]*)m")
-# ECMA-48: control sequences but for SGR, operating system commands, other escapes, control characters but
-# for tab, newline and the escape of an SGR.
+# ECMA-48: control sequences but for SGR; strings such as titles, links and images; other escapes, as ECMA-35
+# has them (`tput sgr0` chooses a character set by one); control characters but for tab, newline and the
+# escape of an SGR.
 _CONTROL = re.compile(
     rb"\x1b\[(?![\d;:]*m)[0-?]*[ -/]*[@-~]?"
-    rb"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
-    rb"|\x1b(?!\[[\d;:]*m)[ -~]?"
+    rb"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    rb"|\x1b(?!\[[\d;:]*m)[ -/]*[0-~]?"
     rb"|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]"
 )
 # What an SGR parameter sets: parameters of one name replace each other, and 0 or the last takes it back.
@@ -50,15 +53,15 @@ class Colours:
     def read(self, text: bytes) -> None:
         """Take note of what a text switches on and off."""
         for parameters in _COLOUR.findall(text):
-            self._switch(parameters.split(b";"))
+            self._switch(deque(parameters.split(b";")))
 
     def again(self) -> bytes:
         """What switches the same on once more; empty if nothing is on."""
         return b"\x1b[%bm" % b";".join(self._on.values()) if self._on else b""
 
-    def _switch(self, parameters: list[bytes]) -> None:
+    def _switch(self, parameters: deque[bytes]) -> None:
         while parameters:
-            first = parameters.pop(0)
+            first = parameters.popleft()
             code = int(first.partition(b":")[0] or 0)
             if code == 0:
                 self._on.clear()
@@ -71,11 +74,10 @@ class Colours:
         self._on.pop("", None)  # what we know nothing of
 
 
-def _arguments(parameters: list[bytes]) -> list[bytes]:
+def _arguments(parameters: deque[bytes]) -> list[bytes]:
     """Take what belongs to ``38`` and ``48``: ``5;n`` or ``2;r;g;b``."""
     count = {b"5": 2, b"2": 4}.get(parameters[0], 0) if parameters else 0
-    taken, parameters[:] = parameters[:count], parameters[count:]
-    return taken
+    return [parameters.popleft() for _ in range(min(count, len(parameters)))]
 
 
 def newest(text: bytes) -> bytes:
@@ -120,14 +122,22 @@ class ScreenLines(LineAssembler):
     @property
     def bar(self) -> bytes:
         """The newest state of that line, with its prefix."""
-        return self.prefix + self._in_colour(newest(bytes(self._held)), Colours())
+        return self.prefix + self._in_colour(newest(bytes(self._held[:_WIDEST_BAR])), Colours())
 
     def _hold(self, block: bytes) -> None:
-        if b"\r" in block or self._held.endswith(b"\r"):
-            self._is_bar = True
-            self._held = bytearray(_states(bytes(self._held) + block))
-        else:
+        done = self._held.endswith(b"\r")
+        if not done and b"\r" not in block:
             super()._hold(block)
+            return
+        self._is_bar = True
+        begun = block.rstrip(b"\r")
+        if begun and (done or b"\r" in begun):  # another state
+            self._held, self._cut = bytearray(newest(block)), 0
+        elif begun:  # the rest of this one
+            super()._hold(begun)
+        elif done:
+            return
+        self._held += b"\r" * block.endswith(b"\r")
 
     def _for_screen(self, line: bytes) -> bytes:
         ended = line.endswith(b"\n")
@@ -143,11 +153,6 @@ class ScreenLines(LineAssembler):
         text = colours.again() + _CONTROL.sub(b"", text)
         colours.read(text)
         return text + _RESET if colours.again() else text
-
-
-def _states(text: bytes) -> bytes:
-    r"""What is worth being held of a line with ``\r``: the newest state, and whether it is complete."""
-    return newest(text) + b"\r" * text.endswith(b"\r")
 
 
 def _last_state(text: bytes) -> list[bytes]:
