@@ -173,7 +173,7 @@ def test_a_lost_host_does_not_come_before_an_error_of_ones_own() -> None:
 
 
 def test_stories_that_do_not_fit_are_dropped_and_that_of_the_cause_is_not() -> None:
-    long = "x" * 200_000
+    long = "x" * 100_000
     verdict = ended(*(failed(name, n, 500, story=long) for n, name in enumerate("abc", 1))).verdict
     assert verdict is not None
     told = json.loads(verdict.report)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procession._os.memory import Oom, Space
+from procession._report.document import report_json
 from procession._report.hosts import hosts_json, read_whole, report_of
 from procession._report.ledger import ITSELF, Fate, Ledger, Remnant, Stuck
 from procession._report.render import render_report
@@ -176,6 +177,13 @@ def test_a_lost_host_is_the_cause() -> None:
     assert "2 hosts: failed on gpu1; lost gpu3" in text
     assert "Other failures: rank 0 on gpu1 (pid: 70): exitcode" in text
     assert text.endswith(f"Root cause: lost gpu3: nothing was heard {'=' * 79}")
+
+
+def test_for_programs_a_lost_host_is_no_workers_failure() -> None:
+    view = ReportView("t.py", (FIRST,), lost="lost gpu3")
+    document = report_json(view, origin="worker", exit_code=1)
+    assert document["root_cause"] is None
+    assert len(document["failures"]) == 1
 
 
 def test_a_story_that_did_not_fit_is_said() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from procession._membership.cause import Finding
     from procession._membership.model import Outcome, Round, View
 
-_ROOM = 512 * 1024  # characters of all stories; etcd takes 1.5 MiB a write (--max-request-bytes)
+_ROOM = 256 * 1024  # characters of all stories; etcd takes 1.5 MiB a write (--max-request-bytes)
 
 
 def whole(view: View, now: Round, finding: Finding | None, leader: str) -> str:

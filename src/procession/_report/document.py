@@ -38,7 +38,7 @@ def report_json(
     run_id     the run
     attempt    the attempt, from 0
     message    the error in words, "" where a worker's failure says all
-    root_cause the first of `failures`, null where there is none
+    root_cause the first of `failures`, null where there is none, or where a host was lost
     failures   workers that failed by themselves, in order of time
     stopped    workers that procession ended because of that
     ledger     workers: of each, by rank, rank, pid, exitcode (null: it could not be ended),
@@ -83,7 +83,7 @@ def report_json(
         "run_id": run_id,
         "attempt": attempt,
         "message": message,
-        "root_cause": failures[0] if failures else None,
+        "root_cause": failures[0] if failures and not report.lost else None,
         "failures": failures,
         "stopped": [failure_json(view) for view in report.stopped],
         "ledger": {

@@ -21,7 +21,7 @@ __all__ = ["ENABLE", "FILE", "Watchdog", "pipe_path"]
 ENABLE = "TORCHELASTIC_ENABLE_FILE_TIMER"
 FILE = "TORCHELASTIC_TIMER_FILE"
 
-_INTERVAL = 0.1  # torch's, seconds
+_INTERVAL = 10.0  # seconds; torch looks each 0.1 s, this server knows when the next timer runs out
 
 
 def pipe_path(environ: Mapping[str, str]) -> tuple[bool, str | None]:
@@ -59,8 +59,9 @@ class Watchdog(FileTimerServer):
     def explain(self, failures: Iterable[ProcessFailure]) -> None:
         """Of workers that this has ended, say so: the signal alone tells nobody."""
         for failure in failures:
-            if failure.pid in self._ended:
-                add_words(failure, f"its timer {self._ended[failure.pid]} had run out")
+            scope = self._ended.pop(failure.pid, None)  # the pid may be another's in time
+            if scope is not None:
+                add_words(failure, f"its timer {scope} had run out")
 
     def _expire(self, pid: int, timers: list[FileTimerRequest]) -> bool:
         fatal = next((timer for timer in timers if timer.signal > 0), None)
