@@ -53,6 +53,7 @@ class EtcdRendezvousBackend(RendezvousBackend):
         self._changed = threading.Event()
         self._settings = settings
         self._watch: Watch | None = None
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -95,16 +96,20 @@ class EtcdRendezvousBackend(RendezvousBackend):
 
     def close(self) -> None:
         """Let go of the connections."""
-        watch, self._watch = self._watch, None
+        with self._lock:
+            watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
         self._client.close()
 
     def _watched(self) -> Watch:
-        if self._watch is None:
-            self._watch = Watch(self._settings, (self._key,), self._changed.set, time.monotonic_ns)
-            self._watch.start()
-        return self._watch
+        with self._lock:
+            if self._watch is None:
+                self._watch = Watch(
+                    self._settings, (self._key,), self._changed.set, time.monotonic_ns
+                )
+                self._watch.start()
+            return self._watch
 
 
 def _run_prefix(run_id: str) -> str:
