@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from procession import events, metrics
 from procession._log import Logger
+from procession._report.words import exit_name, ranks_text
 from procession.agent.server import LocalElasticAgent, RestartPolicy, RunResult, WorkerSpec
-from procession.errors import UsageError
+from procession.errors import RendezvousError, UsageError
 from procession.multiprocessing import DefaultLogsSpecs, SignalException, Supervision
 from procession.multiprocessing.errors import ChildFailedError
 from procession.rendezvous import RendezvousParameters
@@ -171,6 +172,8 @@ def launch_agent(
     closes = True
     try:
         result = agent.run()
+        if result.is_failed():
+            _tell_the_others(spec.rdzv_handler, result)
         events.record(agent.get_event_succeeded(), config.event_log_handler)
         return _values(name, result)
     except ChildFailedError:
@@ -185,6 +188,18 @@ def launch_agent(
     finally:
         if closes:
             spec.rdzv_handler.shutdown()
+
+
+def _tell_the_others(handler: Any, result: RunResult) -> None:
+    """Have the other hosts stop, where the handler knows how: one of torch's does not."""
+    tell = getattr(handler, "set_failed", None)
+    if tell is None:
+        return
+    rank, failure = ChildFailedError("", result.failures).get_first_failure()
+    try:
+        tell(f"{ranks_text([rank])} ({exit_name(failure.exitcode)})")
+    except RendezvousError as error:
+        logger.warning("the other hosts could not be told: %s", error)
 
 
 def _values(name: str, result: RunResult) -> dict[int, Any]:

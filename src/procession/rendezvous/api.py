@@ -156,6 +156,13 @@ class RendezvousHandler(ABC):
     def set_closed(self) -> None:
         """Say that the run is over: there will be no further gang."""
 
+    def set_failed(self, reason: str) -> None:  # noqa: B027 - most can tell nobody
+        """Say that workers of this host have failed for good; who can tell the others does.
+
+        Args:
+            reason: What has failed, in words.
+        """
+
     @abstractmethod
     def num_nodes_waiting(self) -> int:
         """Return how many hosts wait to be taken into the gang."""

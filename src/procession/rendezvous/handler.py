@@ -176,6 +176,18 @@ class DynamicRendezvousHandler(RendezvousHandler):
         deadline = time.monotonic() + self._settings.timeout.close.total_seconds()
         self._state_holder.change(lambda state: state._replace(closed=True), deadline)
 
+    def set_failed(self, reason: str) -> None:
+        """Have no further round, and all other hosts stop their workers.
+
+        Args:
+            reason: What has failed here, in words.
+        """
+        failure = f"on {self._node.host}: {reason}"
+        deadline = time.monotonic() + self._settings.timeout.close.total_seconds()
+        self._state_holder.change(
+            lambda state: state._replace(closed=True, failure=state.failure or failure), deadline
+        )
+
     def num_nodes_waiting(self) -> int:
         """Return how many hosts wait; where the round is over this one is waited for, so 1 at least.
 
@@ -188,8 +200,9 @@ class DynamicRendezvousHandler(RendezvousHandler):
                 f"the rendezvous {self._settings.run_id} has not been reached for {silent:.1f} s: the "
                 "others may go on without this host"
             )
-        view = self._state_holder.read().view()
-        if is_over(view):
+        state = self._state_holder.read()
+        view = state.view()
+        if is_over(view) or state.failure:
             return max(len(waiting(view)), 1)
         full = view.round is not None and len(view.round.seats) >= self._terms.most
         return 0 if full else len(waiting(view))
@@ -221,7 +234,8 @@ class DynamicRendezvousHandler(RendezvousHandler):
             state = self._state_holder.change(self._step, deadline + _GRACE)
             self._entered = True
             if state.closed:
-                raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} is closed")
+                why = f"failed {state.failure}" if state.failure else "is closed"
+                raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} {why}")
             now = state.round
             seated = now is not None and now.rank(self._node.id) is not None
             if now and seated and now.generation > self._generation and not is_over(state.view()):

@@ -33,6 +33,7 @@ class SharedState(NamedTuple):
         arrivals: How many hosts have come so far.
         closed: There will be no further round.
         called_off: The round is over, by its leader.
+        failure: Why the run is over, where workers of a host have failed for good.
     """
 
     members: tuple[Member, ...] = ()
@@ -42,6 +43,7 @@ class SharedState(NamedTuple):
     arrivals: int = 0
     closed: bool = False
     called_off: bool = False
+    failure: str = ""
 
     def view(self) -> View:
         """As the rules of membership see it."""
@@ -91,6 +93,7 @@ def decode(data: bytes) -> SharedState:
             found["arrivals"],
             found["closed"],
             found["called_off"],
+            str(found["failure"]),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RendezvousStateError(f"the rendezvous holds what makes no sense: {error}") from error

@@ -221,25 +221,43 @@ def test_what_stands_in_the_store_is_never_run(
     assert not (tmp_path / "bombed").exists()
 
 
-@pytest.mark.parametrize("fails", ["", "0-2"])
-def test_a_function_is_launched_over_hosts(make_cluster: Callable[..., Any], fails: str) -> None:
+@pytest.fixture
+def launched(make_cluster: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """Launch a function on two hosts, of one and of two workers; return what each has printed."""
     endpoint = make_cluster(1).members[0].endpoint
     source = str(Path(procession.__file__).parents[1])
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), endpoint, nproc, fails],
-            env={**os.environ, "PYTHONPATH": source},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for nproc in ("1", "2")
-    ]
-    said = [host.communicate(timeout=100) for host in hosts]
-    found: list[Any] = [json.loads(out) if out else err for out, err in said]
+
+    def launch(restarts: int, fails: str) -> list[Any]:
+        hosts = [
+            subprocess.Popen(
+                [sys.executable, str(SCRIPT), endpoint, nproc, str(restarts), fails],
+                env={**os.environ, "PYTHONPATH": source},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for nproc in ("1", "2")
+        ]
+        said = [host.communicate(timeout=100) for host in hosts]
+        return [json.loads(out) if out else err for out, err in said]
+
+    return launch
+
+
+@pytest.mark.parametrize("fails", ["", "0-2"])
+def test_a_function_is_launched_over_hosts(launched: Callable[..., list[Any]], fails: str) -> None:
+    found = launched(1, fails)
     workers = {rank: told for host in found for rank, told in host.items()}
     assert sorted(workers) == ["0", "1", "2"], found
     assert {told["total"] for told in workers.values()} == {3}
     assert [told["listens"] for told in workers.values()] == [[], [], []]
     if not fails:
         assert {told["restarts"] for told in workers.values()} == {0}
+
+
+def test_a_failure_for_good_ends_all_hosts(launched: Callable[..., list[Any]]) -> None:
+    """The others wait for a peer that never comes: nobody but the handler can tell them."""
+    found = launched(0, "0-1")
+    assert {"failed": 7} in found
+    closed = next(host["closed"] for host in found if "closed" in host)
+    assert closed == f"the rendezvous job failed on {os.uname().nodename}: rank 1 (exit code 7)"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from procession.launcher import LaunchConfig, elastic_launch
 from procession.multiprocessing.errors import ChildFailedError
+from procession.rendezvous import RendezvousClosedError
 
 LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as proc_net_tcp(5) shows it
 
@@ -58,7 +59,7 @@ def send(address: tuple[str, int], rank: int) -> int:
 
 
 def main() -> None:
-    endpoint, nproc, fails = sys.argv[1:4]
+    endpoint, nproc, restarts, fails = sys.argv[1:5]
     config = LaunchConfig(
         2,
         2,
@@ -67,7 +68,7 @@ def main() -> None:
         rdzv_backend="etcd",
         rdzv_endpoint=endpoint,
         rdzv_configs={"keep_alive_interval": 2},
-        max_restarts=1,
+        max_restarts=int(restarts),
         monitor_interval=0.05,
         local_addr="127.0.0.1",
         log_line_prefix_template="",
@@ -76,6 +77,8 @@ def main() -> None:
         print(json.dumps(elastic_launch(config, meet)(fails)))
     except ChildFailedError as error:
         print(json.dumps({"failed": error.get_first_failure()[1].exitcode}))
+    except RendezvousClosedError as error:
+        print(json.dumps({"closed": str(error)}))
 
 
 if __name__ == "__main__":
