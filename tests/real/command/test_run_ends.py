@@ -141,7 +141,7 @@ def test_restarts(here: Any) -> None:
     assert [each["attempt"] for each in report["earlier_attempts"]] == [0, 1]
     assert [each["root_cause"]["rank"] for each in report["earlier_attempts"]] == [1, 1]
     assert sorted(os.listdir(ended.runs / "latest")) == [
-        *("attempt_0", "attempt_1", "attempt_2", "report.json")
+        *("attempt_0", "attempt_1", "attempt_2", "events.jsonl", "report.json")
     ]
 
 
