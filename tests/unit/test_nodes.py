@@ -133,13 +133,13 @@ def test_several_nodes() -> None:
     words = (*ETCD, "--nnodes", "2:4", "--node-rank", "0", "--local-addr", "10.0.0.1")
     conf = "lease=7,timeout=9,last_call_timeout=0,cacert=ca.pem,close_timeout=3"
     assert read_nodes(parsed(*words, "--rdzv-conf", conf)) == Nodes(
-        2, 4, "h:1", {"cacert": "ca.pem"}, None, 0, "10.0.0.1", "", None, 7, 9.0, 0.0
+        2, 4, "etcd", "h:1", {"cacert": "ca.pem"}, None, 0, "10.0.0.1", "", None, 7, 9.0, 0.0
     )
 
 
 def test_defaults_of_several_nodes() -> None:
     nodes = read_nodes(parsed(*ETCD))
-    assert nodes == Nodes(2, 2, "h:1", {}, None, None, "", "", None, 5, 600.0, 30.0)
+    assert nodes == Nodes(2, 2, "etcd", "h:1", {}, None, None, "", "", None, 5, 600.0, 30.0)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Chronicle:
     """
 
     def __init__(self, plan: Plan, run_id: str, directory: RunDirectory) -> None:
-        backend, hosts = ("etcd", None) if plan.nodes else ("static", 1)
+        backend, hosts = (plan.nodes.backend, None) if plan.nodes else ("static", 1)
         self._common = Common(
             run_id=run_id,
             role=plan.name,

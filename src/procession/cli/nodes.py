@@ -38,6 +38,7 @@ class Nodes(NamedTuple):
     Attributes:
         least: Hosts without which there is no gang.
         most: Hosts of a gang at most.
+        backend: ``static``, ``c10d`` or ``etcd``.
         endpoint: Where etcd is; empty where hosts meet at a hub.
         conf: How etcd is spoken to.
         hub: Where hosts meet that have no etcd, else None.
@@ -53,6 +54,7 @@ class Nodes(NamedTuple):
 
     least: int
     most: int
+    backend: str
     endpoint: str
     conf: dict[str, str]
     hub: HubWish | None
@@ -141,6 +143,7 @@ def _nodes(
         _check_etcd(args)
     return Nodes(
         *nnodes,
+        args.rdzv_backend,
         args.rdzv_endpoint if at_etcd else "",
         {key: value for key, value in conf.items() if key in _ETCD},
         hub,
