@@ -43,7 +43,7 @@ FAILED = FailureView(
     hastened_by="SIGTERM",
 )
 LEDGER = Ledger(
-    (Fate(9, 77, -11, True, ITSELF, None, 1.5, None), Fate(8, 76, None)),
+    (Fate(9, 77, -11, True, ITSELF, None, 1.5, None, died_ns=2**40), Fate(8, 76, None)),
     (Remnant(5, "sleep", None, "SIGTERM"), Remnant(6, "sh", 9, "SIGKILL")),
     (Stuck(7, "nfs", 8, "D (disk sleep)", "nfs_wait", ("a", "b")),),
 )

@@ -134,6 +134,7 @@ def _fate(data: dict[str, Any]) -> Fate:
         _str(data, "told") or None,
         _float(data, "lived"),
         _float(data, "after"),
+        _int(data, "died_ns"),
     )
 
 
