@@ -141,7 +141,8 @@ class Client:
         Args:
             path: The gateway's.
             body: The request.
-            timeout: Seconds for all members together; each gets the settings' time at most.
+            timeout: Seconds for all members together; each gets a share, and the settings' time at
+                most.
 
         Raises:
             EtcdError: No member has answered, or one would not do it.
@@ -158,13 +159,15 @@ class Client:
     def _somewhere(self, deed: Callable[[Wire], Any], limit: float) -> Any:
         until = time.monotonic() + limit
         failures: list[str] = []
-        for _ in range(2 * len(self._settings.endpoints)):  # a kept connection may be stale
+        members = len(self._settings.endpoints)
+        for tried in range(2 * members):  # a kept connection may be stale
             left = until - time.monotonic()
             if left <= 0:
                 break
             endpoint = self._settings.endpoints[self._turn]
             try:
-                return deed(self._connected(endpoint, left))
+                # A share each, so that one that is silent leaves time for the others.
+                return deed(self._connected(endpoint, left / max(members - tried, 1)))
             except EtcdError as error:
                 if error.code not in _ELSEWHERE:
                     raise
