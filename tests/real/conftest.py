@@ -7,13 +7,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from procession._etcd.client import Client
+from procession._etcd.messages import key_range
 from procession._etcd.settings import Settings, read_settings
 from procession._os.ports import free_port
-from procession.errors import RendezvousConnectionError
+from procession.errors import ProcessionError, RendezvousConnectionError
 
 
 class Member:
@@ -21,6 +23,7 @@ class Member:
 
     def __init__(self, name: str, directory: Path, peers: dict[str, int], extra: list[str]) -> None:
         self.name, self.directory, self.extra = name, directory, extra
+        self.scheme = "https" if any(word.startswith("--cert-file") for word in extra) else "http"
         self.port = free_port()
         self.peers = peers
         self.process: subprocess.Popen[bytes] | None = None
@@ -30,7 +33,7 @@ class Member:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        here, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self.peers[self.name]}"
+        here, peer = f"{self.scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peers[self.name]}"
         cluster = ",".join(f"{n}=http://127.0.0.1:{p}" for n, p in self.peers.items())
         words = {
             "name": self.name,
@@ -60,9 +63,12 @@ class Member:
 
 
 class Cluster:
-    """Members that know each other."""
+    """Members that know each other; ``conf`` is what a client needs to be let in."""
 
-    def __init__(self, directory: Path, size: int, extra: list[str]) -> None:
+    def __init__(
+        self, directory: Path, size: int, extra: list[str], conf: dict[str, str] | None = None
+    ) -> None:
+        self.conf = conf or {}
         peers = {f"m{n}": free_port() for n in range(size)}
         self.members = [Member(name, directory, peers, extra) for name in peers]
         for member in self.members:
@@ -70,7 +76,11 @@ class Cluster:
         self.wait_writable()
 
     def settings(self, **conf: str) -> Settings:
-        return read_settings(";".join(m.endpoint for m in self.members), conf, {})
+        return read_settings(self.endpoints, {**self.conf, **conf}, {})
+
+    @property
+    def endpoints(self) -> str:
+        return ";".join(member.endpoint for member in self.members)
 
     def wait_writable(self) -> None:
         """Wait until the cluster takes a write."""
@@ -86,6 +96,25 @@ class Cluster:
         finally:
             client.close()
 
+    def ask_for_passwords(self, **passwords: str) -> None:
+        """Let in only whom it knows: root, and others, who may write what runs need."""
+        runs = {"permType": "READWRITE", **key_range("/procession/")}
+        deeds: list[tuple[str, dict[str, Any]]] = [("/v3/auth/role/add", {"name": "runs"})]
+        deeds.append(("/v3/auth/role/grant", {"name": "runs", "perm": runs}))
+        for name, password in passwords.items():
+            role = "root" if name == "root" else "runs"
+            deeds.append(("/v3/auth/user/add", {"name": name, "password": password}))
+            deeds.append(("/v3/auth/user/grant", {"user": name, "role": role}))
+        client = Client(self.settings())
+        for path, body in (*deeds, ("/v3/auth/enable", {})):
+            try:
+                client.call(path, body)
+            except ProcessionError as error:
+                # Done before, by a try whose answer was lost?
+                if not any(words in str(error) for words in ("already", "who we are")):
+                    raise
+        client.close()
+
     def end(self) -> None:
         for member in self.members:
             if member.process is not None:
@@ -98,8 +127,8 @@ def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Start a cluster of so many members."""
     clusters: list[Cluster] = []
 
-    def make(size: int = 1, *extra: str) -> Cluster:
-        clusters.append(Cluster(tmp_path, size, list(extra)))
+    def make(size: int = 1, *extra: str, conf: dict[str, str] | None = None) -> Cluster:
+        clusters.append(Cluster(tmp_path, size, list(extra), conf))
         return clusters[-1]
 
     yield make

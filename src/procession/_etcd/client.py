@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession._etcd import messages
+from procession._etcd.mistakes import Problem, problem, refused
 from procession._etcd.wire import EtcdError, Wire
-from procession.errors import UsageError
+from procession.errors import ProcessionError, UsageError
 
 if TYPE_CHECKING:
     import ssl
@@ -158,7 +159,7 @@ class Client:
 
     def _somewhere(self, deed: Callable[[Wire], Any], limit: float) -> Any:
         until = time.monotonic() + limit
-        failures: list[str] = []
+        problems: dict[Endpoint, Problem] = {}
         members = len(self._settings.endpoints)
         for tried in range(2 * members):  # a kept connection may be stale
             left = until - time.monotonic()
@@ -171,17 +172,20 @@ class Client:
             except EtcdError as error:
                 if error.code not in _ELSEWHERE:
                     raise
-                failures.append(str(error))
+                problems[endpoint] = Problem(str(error))
             except (OSError, http.client.HTTPException) as error:
-                failures.append(f"{endpoint}: {error or type(error).__name__}")
+                connected = self._wire is not None and self._wire.is_open
+                problems[endpoint] = problem(error, endpoint, self._settings, connected=connected)
             self._go_elsewhere()
-        said = "; ".join(dict.fromkeys(failures)) or "no member in time"
-        raise EtcdError(f"etcd does not answer: {said}")
+        raise _nobody_answers(list(problems.values()))
 
     def _asked(self, wire: Wire, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
             return wire.call(path, body, self._headers(wire))
         except EtcdError as error:
+            mistake = refused(error.code, str(error), self._settings)
+            if mistake:
+                raise UsageError(mistake) from None
             if error.code != _UNAUTHENTICATED or not self._settings.user:
                 raise
             self._token = ""  # it has run out, or the member was restarted
@@ -208,6 +212,14 @@ class Client:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
+
+
+def _nobody_answers(problems: list[Problem]) -> ProcessionError:
+    """What all members together come to; that of one is no matter while another answers."""
+    said = "; ".join(each.text for each in problems) or "no member in time"
+    if problems and all(each.is_mistake for each in problems):
+        return UsageError(f"etcd: {said}")
+    return EtcdError(f"etcd does not answer: {said}")
 
 
 def authenticate(wire: Wire, settings: Settings) -> str:
@@ -238,14 +250,26 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     import ssl
 
+    path = settings.cacert
     try:
-        context = ssl.create_default_context(cafile=settings.cacert or None)
+        context = ssl.create_default_context(cafile=path or None)
         if settings.cert:
-            context.load_cert_chain(settings.cert, settings.key)
+            path = f"{settings.cert} with {settings.key}"
+            context.load_cert_chain(settings.cert, settings.key, password=_no_password)
     except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(filter(None, (settings.cacert, settings.cert, settings.key)))
-        raise UsageError(f"etcd's certificates ({files}): {error}") from error
+        raise UsageError(
+            f"etcd's TLS, {path}: {error.strerror or error}. Give PEM files: cacert=PATH, cert=PATH "
+            "and key=PATH in --rdzv-conf, or ETCDCTL_CACERT, ETCDCTL_CERT and ETCDCTL_KEY."
+        ) from error
     return context
+
+
+def _no_password() -> str:
+    """OpenSSL would ask the terminal."""
+    raise UsageError(
+        "etcd's TLS: the client's key is encrypted. Give one that is not, in a file that only you can "
+        "read: openssl pkey -in KEY -out PLAIN"
+    )
 
 
 def _address(wire: Wire) -> str:

@@ -86,6 +86,13 @@ def read_settings(
     )
 
 
+def hidden(environ: Mapping[str, str]) -> dict[str, str]:
+    """What to put over an environment that goes on to others, so that no password is in it."""
+    found = {"ETCDCTL_PASSWORD": ""} if "ETCDCTL_PASSWORD" in environ else {}
+    name, colon, _ = environ.get("ETCDCTL_USER", "").partition(":")
+    return {**found, "ETCDCTL_USER": name} if colon else found
+
+
 _FILES = ("cacert", "cert", "key")
 
 

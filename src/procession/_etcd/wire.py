@@ -45,6 +45,7 @@ class Wire:
         self, endpoint: Endpoint, timeout: float | None, context: ssl.SSLContext | None
     ) -> None:
         self._endpoint = endpoint
+        self.is_open = False  # TLS, where it is spoken, has been agreed on
         self._connection: http.client.HTTPConnection
         if context is None:
             self._connection = http.client.HTTPConnection(*endpoint, timeout=timeout)
@@ -66,6 +67,7 @@ class Wire:
         for level, option, value in _KEEPALIVE:
             if hasattr(socket, option):
                 sock.setsockopt(level, getattr(socket, option), value)
+        self.is_open = True
 
     def set_timeout(self, timeout: float | None) -> None:
         """Let each wait for the member take so many seconds at most, None for no limit."""
@@ -128,7 +130,8 @@ def answer(status: int, data: bytes, who: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise EtcdError(f"{who} does not answer as etcd does (HTTP status {status})")
+        said = data[:200].decode(errors="replace").strip()
+        raise EtcdError(f"{who} does not answer as etcd does (HTTP status {status}): {said!r}")
     error = found.get("error")
     if error is None and status == http.client.OK:
         return found

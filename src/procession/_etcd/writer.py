@@ -81,8 +81,11 @@ class Writer(threading.Thread):
         """Put this host's member there; return whether it leads: nobody else did."""
         name, data = self._keys.member(self._member.id), codec.member_json(self._member)
         member = messages.put(name, data, self._lease)
+        look = messages.read(self._keys.leader)  # who may not read is told now, too
         return self.client.transact(
-            [member, self._leader()], [member], condition=messages.is_of(self._keys.leader, 0)
+            [member, look, self._leader()],
+            [member, look],
+            condition=messages.is_of(self._keys.leader, 0),
         )
 
     def stand(self) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from procession._membership.machine import End
     from procession._membership.model import Verdict
     from procession.cli.nodes import Nodes
+    from procession.multiprocessing import PContext
 
 
 class RunOverHosts(Run):
@@ -90,6 +91,15 @@ class RunOverHosts(Run):
     def _terms(self, nodes: Nodes) -> Terms:
         policy = self.plan.restarts or RestartPolicy()
         return Terms(nodes.least, nodes.most, self.plan.max_restarts, policy)
+
+    def start(self, envs: dict[int, dict[str, str]], prefixes: dict[int, str] | None) -> PContext:
+        """Start this host's part of a gang; how we are let in at etcd is not its business."""
+        nodes = self.plan.nodes
+        if nodes is not None and nodes.hub is None:
+            from procession._etcd.settings import hidden
+
+            envs = {rank: {**env, **hidden(os.environ)} for rank, env in envs.items()}
+        return super().start(envs, prefixes)
 
     def _member(self, nodes: Nodes) -> Member:
         host = os.uname().nodename

@@ -220,14 +220,10 @@ def test_a_lease_that_is_gone_is_an_answer(client: Client) -> None:
     lease.close()
 
 
-def test_who_is_not_let_in_is_told(client: Client) -> None:
-    for path, body in (
-        ("/v3/auth/user/add", {"name": "root", "password": "secret"}),
-        ("/v3/auth/user/grant", {"user": "root", "role": "root"}),
-        ("/v3/auth/enable", {}),
-    ):
-        client.call(path, body)
-    endpoint = str(client._settings.endpoints[0])
+def test_who_is_not_let_in_is_told(make_cluster: Callable[..., Any]) -> None:
+    cluster = make_cluster()
+    cluster.ask_for_passwords(root="secret")
+    endpoint = cluster.endpoints
     wrong = Client(read_settings(endpoint, {"user": "root"}, {"ETCDCTL_PASSWORD": "guess"}))
     with pytest.raises(UsageError, match="etcd does not let root in") as caught:
         wrong.put("/a", b"1")
