@@ -191,6 +191,7 @@ class Net:
                     return client.put("/ready", b"")
                 except RendezvousConnectionError:
                     assert time.monotonic() < until, "etcd does not get ready"
+                    threading.Event().wait(0.02)
         finally:
             client.close()
 
