@@ -6,7 +6,8 @@ import http.client
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from procession._etcd.settings import Endpoint, Settings
+    from procession._etcd.settings import Settings
+    from procession._store.endpoint import Endpoint
 
 # Of X509_verify_cert_error_string(3).
 _EXPIRED, _NOT_YET = 10, 9
