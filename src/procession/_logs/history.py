@@ -6,6 +6,7 @@ import heapq
 import os
 import select
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._logs.follow import missing
@@ -56,8 +57,8 @@ class Wish(NamedTuple):
 
     @property
     def gathers(self) -> bool:
-        """True if the last lines are known only after all others."""
-        return self.last is not None and (self.merge or self.keep is not None)
+        """True if the last lines of all are known only after those of each."""
+        return self.last is not None and self.merge
 
 
 class Part:
@@ -138,8 +139,8 @@ class Part:
             self.end = self._line_start(self.end, floor)
         since = self._since(wish.since_ns)
         self.start = self._line_start(since, floor) if 0 < since < self.end else since
-        if wish.last is not None and not wish.gathers:
-            self.start = self._last_lines(wish.last, max(floor, self.start))
+        if wish.last is not None:  # of those before none is among the last of all files either
+            self.start = self._last_lines(wish.last, max(floor, self.start), wish)
 
     def _since(self, ns: int | None) -> int:
         if ns is None:
@@ -163,16 +164,31 @@ class Part:
                 return start + found + 1
         return least
 
-    def _last_lines(self, count: int, least: int) -> int:
-        """Where the last lines begin; a last line without its end counts."""
-        left = count
+    def _last_lines(self, count: int, least: int, wish: Wish) -> int:
+        """Where the last wanted lines begin; a last line without its end counts if it is shown."""
+        lines = self._lines_backwards(least)
+        wanted = (start for start, line in lines if self._is_wanted(line, wish))
+        begin = self.end
+        for begin in islice(wanted, count):  # noqa: B007 - the last of them counts
+            pass
+        return begin
+
+    def _is_wanted(self, line: bytes, wish: Wish) -> bool:
+        if not line.endswith(b"\n") and (wish.whole or not self.is_to_the_end):
+            return False
+        return wish.keep is None or wish.keep(line.decode(errors="replace"))
+
+    def _lines_backwards(self, least: int) -> Iterator[tuple[int, bytes]]:
+        """The lines before the end, the last one first, each with its offset."""
+        later: list[bytes] = []  # of the line that has its beginning further in front
         for start, data in self._backwards(self.end, least):
-            cut = len(data) - (start + len(data) == self.end and data.endswith(b"\n"))
-            while left and (cut := data.rfind(b"\n", 0, cut)) >= 0:
-                left -= 1
-            if not left:
-                return start + cut + 1
-        return self.start if count else self.end
+            cut = len(data)
+            while (found := data.rfind(b"\n", 0, cut - (not later))) >= 0:
+                yield start + found + 1, b"".join([data[found + 1 : cut], *reversed(later)])
+                later, cut = [], found + 1
+            later.append(data[:cut])
+        if any(later):
+            yield least, b"".join(reversed(later))
 
     def _backwards(self, offset: int, least: int) -> Iterator[tuple[int, bytes]]:
         while offset > least:
