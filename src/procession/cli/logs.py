@@ -70,15 +70,21 @@ def _show(run: Run, asked: Asked) -> None:
     sink = open_sink(sys.stdout)
     untold: list[Part] = []
     for attempt in attempts(run, asked):
-        if len(run.attempts()) > 1:
-            whisper(f"attempt {attempt}")
+        announce(run, attempt)
         files = sources(run, attempt, asked)
         what = wish(asked, files)
         show(_parts(files, what, untold), what, sink)
     sink.finish()
     hand_on(sink)
+    run.check_it_is_there()
     if untold and asked.wants_times:
         say_untold(run)
+
+
+def announce(run: Run, attempt: int) -> None:
+    """Say whose lines follow, where there are several attempts."""
+    if len(run.attempts()) > 1:
+        whisper(f"attempt {attempt}")
 
 
 def check(run: Run, asked: Asked) -> None:

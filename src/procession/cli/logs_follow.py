@@ -13,6 +13,7 @@ from procession._logs.live import LiveView
 from procession._logs.sinks import open_sink
 from procession._os.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from procession.cli.logs import (
+    announce,
     attempts,
     header,
     keeper,
@@ -37,6 +38,9 @@ def follow(run: Run, asked: Asked) -> None:
     Args:
         run: The run.
         asked: Which part of it, and in which form.
+
+    Raises:
+        UsageError: It has been removed.
     """
     if not run.is_ours:
         say(f"{run.path} has no report.json: when it ends cannot be told; Ctrl-C ends this")
@@ -67,11 +71,13 @@ class _Follower:
             if attempt > self._attempt:
                 self._finish()
                 self._attempt = attempt
+                announce(self._run, attempt)
             if attempt == self._attempt:
                 self._show(sources(self._run, attempt, self._asked))
         self._is_first = False
         if over:
             self._finish()
+        self._run.check_it_is_there()
         return not over and not any(sink.closed for view in self._views for sink in view.sinks)
 
     def _show(self, files: list[Source]) -> None:

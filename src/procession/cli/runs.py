@@ -45,6 +45,17 @@ class Run(NamedTuple):
         report = read_report(self.path)
         return bool(report) and (report.get("state") == "ended" or is_over(self.path))
 
+    def check_it_is_there(self) -> None:
+        """See whether somebody has removed it meanwhile.
+
+        Raises:
+            UsageError: Somebody has.
+        """
+        if not os.path.isdir(self.path):
+            raise UsageError(
+                f"{self.path} has been removed meanwhile; what was shown is all there is."
+            )
+
     def attempts(self) -> list[int]:
         """The numbers of its attempts so far."""
         if self.attempt is not None:
@@ -114,6 +125,7 @@ def find_run(text: str | None, places: Sequence[str]) -> Run:
     for base in places:
         if (run := latest(base)) is not None:
             return run
+        _check_access(base, os.path.join(base, LATEST))
     raise UsageError(
         f"no run in {' or '.join(map(os.path.abspath, places))}. Name one: procession logs PATH; "
         "or the directory that runs are in: --log-dir DIR."
@@ -167,6 +179,7 @@ def _by_name(text: str, places: Sequence[str]) -> Run:
     names = all_names(places)
     found = matching(text, names)
     if not found:
+        _check_access(*(os.path.join(base, text) for base in places))
         ids = {name.rpartition("_")[0] for name in names}
         hint = suggestion(text, {*names, *ids}) or _some(names, places)
         raise UsageError(f"no run {text}.{hint}")
@@ -182,7 +195,28 @@ def _some(names: Mapping[str, str], places: Sequence[str]) -> str:
     return f" There are none in {' or '.join(map(os.path.abspath, places))}: --log-dir DIR."
 
 
+def _check_access(*paths: str) -> None:
+    """See whether one of these directories is there and only closed to us."""
+    for path in filter(os.path.isdir, paths):
+        if not os.access(path, os.R_OK | os.X_OK):
+            owner = os.stat(path).st_uid
+            raise UsageError(
+                f"{os.path.realpath(path)} cannot be read: it is that of user {_user(owner)}. "
+                "Become that user, or have it opened to you (chmod go+rX)."
+            )
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def _in_directory(path: str) -> Run:
+    _check_access(path)
     run = run_at(path)
     if run.attempts() and os.path.isdir(run.attempt_directory(run.attempts()[0])):
         return run

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,6 +208,59 @@ def test_following_ends_with_a_launcher_that_is_killed(here: Any, logs: Logs) ->
     run.process.wait()
     run.turns[0].close()
     assert b" killed " in logs("--list")
+
+
+def test_following_ends_where_the_run_is_removed(here: Any, logs: Logs) -> None:
+    run = Speakers(here, 1)
+    run.say_and_see(0, "one")
+    follower = logs.start("-f")
+    assert follower.stdout
+    assert follower.stdout.readline() == b"[default0]:one\n"
+    directory = (here.directory / "procession-runs" / "latest").resolve()
+    shutil.rmtree(directory)
+    assert follower.wait(30) == 2
+    assert follower.stderr
+    assert follower.stderr.read().decode() == (
+        f"procession: {directory} has been removed meanwhile; what was shown is all there is.\n"
+    )
+    run.say_and_see(0, "two")
+    run.turns[0].close()
+    run.process.wait(30)
+
+
+AS_ANOTHER = """
+import os, pwd, sys
+from procession.cli.logs import launch
+base, run = sys.argv[1:]
+launch(["--log-dir", base])  # what is imported later may be closed to the other user
+if os.getuid() == 0:
+    os.setresuid(65534, 65534, 65534)
+else:
+    os.chmod(run, 0)
+words = [["--log-dir", base], [run], [os.path.basename(run), "--log-dir", base]]
+sys.exit(sum(launch(each) for each in words) - 2 * len(words))
+"""
+
+
+def test_a_run_of_somebody_else_is_told_to_be_one() -> None:
+    with tempfile.TemporaryDirectory() as base:
+        os.chmod(base, 0o755)
+        run = Path(base, "job_1")
+        (run / "attempt_0" / "0").mkdir(parents=True)
+        (run / "attempt_0" / "0" / "stdout.log").write_text("x\n")
+        Path(base, "latest").symlink_to("job_1")
+        run.chmod(0o700)
+        argv = [sys.executable, "-c", AS_ANOTHER, base, str(run)]
+        ended = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        run.chmod(0o700)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "[default0]:x\n"
+    name = pwd.getpwuid(os.getuid()).pw_name
+    said = set(ended.stderr.splitlines())
+    assert said == {
+        f"procession: {os.path.realpath(run)} cannot be read: it is that of user {name}. "
+        "Become that user, or have it opened to you (chmod go+rX)."
+    }
 
 
 @pytest.mark.parametrize(
