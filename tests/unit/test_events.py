@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +111,19 @@ def test_rendezvous_events_reach_a_handler_that_was_plugged_in(listener: list[st
     )
     assert (event.run_id, event.rank, event.pid > 0, bool(event.hostname)) == ("run", 1, True, True)
     assert "RuntimeError: lost" in event.error_trace
+
+
+def test_a_line_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    code = (
+        "import resource, signal, sys\n"
+        "from procession._os.append import append_line\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "append_line(sys.argv[1], 'x' * 60)\n"
+        "append_line(sys.argv[1], 'y' * 60)\n"
+    )
+    argv = [sys.executable, "-c", code, str(path)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 28] No space left on device" in ended.stderr
+    assert path.stat().st_size == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -12,10 +13,12 @@ def append_line(path: str, text: str) -> None:
     has moved away is made anew, with mode 0600.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written; ENOSPC also where a part of the line is there.
     """
+    data = f"{text}\n".encode(errors="surrogateescape")
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, f"{text}\n".encode(errors="surrogateescape"))
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     finally:
         os.close(fd)

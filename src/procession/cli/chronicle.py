@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -32,6 +33,7 @@ EVENTS = "events.jsonl"
 
 _LONGEST_TEXT = 16 * 1024  # characters; all of it is in the worker's error.json
 _MOST_ITEMS = 100
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Chronicle:
@@ -222,6 +224,8 @@ class Chronicle:
             append_line(path, text)
         except OSError as error:
             self._broken = True
+            if error.errno in _FULL:  # whoever watches the space says so
+                return
             say(f"{path} could not be written: {error.strerror}; no further events go there")
 
 

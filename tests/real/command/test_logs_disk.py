@@ -83,7 +83,7 @@ def test_a_full_disk_is_the_writers_error_and_the_report_is_written(
     report = json.loads((small / "latest" / "report.json").read_text())
     assert (report["state"], report["exit_code"]) == ("ended", 28)
     assert report["root_cause"]["rank"] == 0
-    assert sorted(os.listdir(small / "latest")) == ["attempt_0", "report.json"]
+    assert sorted(os.listdir(small / "latest")) == ["attempt_0", "events.jsonl", "report.json"]
     out = (small / "latest" / "attempt_0" / "0" / "stdout.log").read_bytes()
     shown = [line for line in ended.out.splitlines() if line.startswith("[default0]:x")]
     assert len(shown) == -(-len(out) // 16384)
