@@ -104,7 +104,10 @@ def suite(condition: Condition, home: Path, *words: str) -> subprocess.Completed
     return subprocess.run(
         [*condition.words(home), sys.executable, "-B", "-m", "pytest", *options, *words],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(home), "HOME": str(home)},
+        env={
+            **os.environ,
+            **dict.fromkeys(("TMPDIR", "HOME", "HYPOTHESIS_STORAGE_DIRECTORY"), str(home)),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,6 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ENTRIES = ["binary", "spawn", "fork", "forkserver"]
-AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
 PATIENCE = 30.0
 
 

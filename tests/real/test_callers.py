@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.real.conditions import as_user
+from tests.real.pace import left_at_once
 
 from procession._os import proc
 from procession.multiprocessing import (
@@ -74,7 +75,7 @@ def test_the_thread_that_started_a_gang_may_end(entry: str, tmp_path: Path, roll
     result = context.wait()
     assert result is not None
     assert list(result.failures) == [1]
-    assert wait_gone(pids, 1) == []
+    assert left_at_once(pids) == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -89,7 +90,7 @@ def test_another_thread_waits(entry: str, tmp_path: Path, roll: RollCall) -> Non
     assert results == [context.wait(0)]
     assert results[0] is not None
     assert list(results[0].failures) == [0]
-    assert wait_gone(pids, 1) == []
+    assert left_at_once(pids) == []
 
 
 def test_gangs_of_every_kind_side_by_side(tmp_path: Path, roll: RollCall) -> None:
@@ -105,7 +106,7 @@ def test_gangs_of_every_kind_side_by_side(tmp_path: Path, roll: RollCall) -> Non
         result = gangs[entry].wait()
         assert result is not None
         assert list(result.failures) == [0]
-        assert wait_gone(pids.pop(entry), 1) == []
+        assert left_at_once(pids.pop(entry)) == []
         alive = [pid for family in pids.values() for pid in family]
         assert len(proc.living(alive)) == 4 * (3 - ended)
     assert child.poll() is None  # the caller's own
@@ -123,12 +124,12 @@ def test_a_guardian_that_is_killed_costs_its_own_gang_alone(tmp_path: Path, roll
     os.kill(guardian.parent, signal.SIGKILL)
     with pytest.raises(GuardianLostError):
         one.wait()
-    assert wait_gone([pid for worker in one.pids().values() for pid in pids[worker]], 1) == []
+    assert left_at_once([pid for worker in one.pids().values() for pid in pids[worker]]) == []
     assert other.wait(0) is None
     rest = [pid for worker in other.pids().values() for pid in pids[worker]]
     assert len(proc.living(rest)) == 4
     other.close(timeout=0)
-    assert wait_gone(rest, 1) == []
+    assert left_at_once(rest) == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -179,5 +180,5 @@ def test_a_terminal_that_goes_away_takes_the_gang_along(
         os.execv(sys.executable, [sys.executable, "-u", "-B", script, *words])
     pids = family(roll)
     os.close(terminal)
-    assert wait_gone(pids, 1) == []
+    assert left_at_once(pids) == []
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (0, 1)  # its last word has no reader

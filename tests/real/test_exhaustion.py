@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.real.pace import left_at_once
 
 import procession
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
-from procession.testing import bearers, wait_gone
+from procession.testing import bearers
 
 SOURCE = str(Path(procession.__file__).parents[1])
 PIDS = Path("/sys/fs/cgroup/pids")
@@ -170,7 +171,7 @@ def test_memory_runs_out_at_some_step(tmp_path: Path) -> None:
         mark = f"{os.getpid()}-memory-{kilobytes}"
         words = ["bash", "-c", script, str(kilobytes), *BOUNDED]
         ended = run_command(words, tmp_path, mark)
-        assert wait_gone(marked(mark), 1.0) == []
+        assert left_at_once(marked(mark)) == []
         assert "an error of procession's own" not in ended.stderr
         codes.append(ended.returncode)
         if not ended.returncode:
@@ -193,7 +194,7 @@ def test_memory_runs_out_in_the_guardian(method: str, tmp_path: Path) -> None:
         timeout=50,
         check=False,
     )
-    assert wait_gone(marked(mark), 1.0) == []
+    assert left_at_once(marked(mark)) == []
     *said, last = [line.partition(":")[2] for line in ended.stdout.splitlines()]
     assert last == "done"
     assert said or method == "fork"  # which may live by what it has
@@ -222,7 +223,7 @@ def test_memory_runs_out_by_a_cgroup(tmp_path: Path, memory_cgroup: Path) -> Non
         mark = f"{os.getpid()}-cgroup-{megabytes}"
         ended = run_command(["sh", "-c", script, "sh"], tmp_path, mark)
         left = marked(mark)
-        assert wait_gone(left, 1.0) == [], ended.stderr
+        assert left_at_once(left) == [], ended.stderr
         assert "an error of procession's own" not in ended.stderr
         codes.append(ended.returncode)
         if not ended.returncode:

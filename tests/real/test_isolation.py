@@ -13,13 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.real.families import AT_ONCE, ENTRIES, PATIENCE, Run, idle
+from tests.real.families import ENTRIES, PATIENCE, Run, idle
+from tests.real.pace import left_at_once
 
 import procession
 from procession._os.members import members
 from procession.errors import UsageError
 from procession.multiprocessing import Supervision
-from procession.testing import stop, wait_gone
+from procession.testing import stop
 
 SOURCE = str(Path(procession.__file__).parents[1])
 NOBODY = 65534
@@ -55,7 +56,7 @@ def test_launcher_and_guardian_killed_together(entry: str, start: Callable[[str]
     stop(run.guardian)  # it must not see the other's end before its own
     run.launcher.kill()
     os.kill(run.guardian, signal.SIGKILL)
-    assert wait_gone(everybody, AT_ONCE) == []
+    assert left_at_once(everybody) == []
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -68,7 +69,7 @@ def test_one_killed_ends_all_as_ever(entry: str, victim: str, start: Callable[[s
     says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {1: -9}\n"}[victim]
     output, _ = run.launcher.communicate("" if victim == "launcher" else "\n", timeout=PATIENCE)
     assert output == says
-    assert wait_gone(everybody, AT_ONCE) == []
+    assert left_at_once(everybody) == []
 
 
 def run_command(*words: str, program: list[str], text: str, tmp_path: Path) -> tuple[int, str, str]:

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+from tests.real.pace import left_at_once
 
-from procession.testing import stop, wait_gone
+from procession.testing import stop
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ENTRIES = ["binary", "spawn", "fork", "forkserver"]
-AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
 PATIENCE = 30.0
 
 
@@ -86,7 +86,7 @@ def test_a_sigkill_leaves_nothing(
         "worker": family.workers[1],
     }[victim]
     os.kill(pid, signal.SIGKILL)
-    assert wait_gone(family.all, AT_ONCE) == []
+    assert left_at_once(family.all) == []
     output, _ = family.launcher.communicate(timeout=PATIENCE)
     says = {"launcher": "", "guardian": "guardian lost\n", "worker": "result {R: -9}\n"}[victim]
     assert output in (says, says.replace("R", "0"), says.replace("R", "1"))
@@ -99,7 +99,7 @@ def test_a_signal_to_the_launcher_ends_all(
 ) -> None:
     family = start(entry, str(tmp_path), stack)
     os.kill(family.launcher.pid, signum)
-    assert wait_gone(family.all, AT_ONCE) == []
+    assert left_at_once(family.all) == []
     output, _ = family.launcher.communicate(timeout=PATIENCE)
     assert output == f"signal {signum.name}\n"
 
@@ -112,7 +112,7 @@ def test_the_guardian_is_deaf(
     family = start(entry, str(tmp_path), stack)
     os.kill(family.guardian, signum)
     os.kill(family.workers[0], signal.SIGKILL)
-    assert wait_gone(family.all, AT_ONCE) == []
+    assert left_at_once(family.all) == []
     output, _ = family.launcher.communicate(timeout=PATIENCE)
     assert output in ("result {0: -9}\n", "result {1: -9}\n")
 
@@ -121,7 +121,7 @@ def test_grace_ends_when_everybody_has_gone(tmp_path: object, stack: ExitStack) 
     """A long grace costs nothing where all workers and orphans heed SIGTERM."""
     family = start("binary", str(tmp_path), stack, grace=60)
     os.kill(family.workers[0], signal.SIGKILL)
-    assert wait_gone(family.all, AT_ONCE) == []
+    assert left_at_once(family.all) == []
     assert family.launcher.wait(PATIENCE) == 0
 
 
@@ -132,7 +132,7 @@ def test_a_stopped_guardian_holds_up_nothing(
     family = start(entry, str(tmp_path), stack)
     stop(family.guardian)
     os.kill(family.launcher.pid, signal.SIGTERM)
-    assert wait_gone(family.all, 1 + AT_ONCE) == []  # it is continued after a second of silence
+    assert left_at_once(family.all, 1) == []  # it is continued after a second of silence
     output, _ = family.launcher.communicate(timeout=PATIENCE)
     assert output == "signal SIGTERM\n"
 
@@ -145,4 +145,4 @@ def test_a_child_of_the_caller_keeps_no_worker_alive(
     monkeypatch.setenv("FORK_AFTER_START", "1")
     family = start(entry, str(tmp_path), stack)
     os.kill(family.launcher.pid, signal.SIGKILL)
-    assert wait_gone(family.all, AT_ONCE) == []
+    assert left_at_once(family.all) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tests.real.pace import left_at_once
 
 from procession._os import proc
 from procession.errors import UsageError
@@ -182,7 +183,7 @@ def test_they_are_functions_too(method: str, tmp_path: Path) -> None:
         (ready,) = roll.wait(1)
         assert ready.pid == context.pids()[0]
         context.close(timeout=0)
-        assert wait_gone([ready.pid, *ready.others], 1) == []
+        assert left_at_once([ready.pid, *ready.others]) == []
 
 
 def test_a_run_is_found_by_its_id(tmp_path: Path) -> None:

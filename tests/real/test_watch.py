@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.real.families import AT_ONCE, ENTRIES, PATIENCE, SCRIPTS, Run, idle
+from tests.real.families import ENTRIES, PATIENCE, SCRIPTS, Run, idle
+from tests.real.pace import left_at_once
 
 from procession._guardian.sentry import is_stopped
 from procession.errors import GuardianLostError
@@ -32,7 +33,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
 def test_a_guardian_killed_while_nobody_waits(entry: str, start: Callable[[str], Run]) -> None:
     run = start(entry)
     os.kill(run.guardian, signal.SIGKILL)
-    assert wait_gone(run.pids, AT_ONCE) == []
+    assert left_at_once(run.pids) == []
     assert bearers(run.id) == []
     assert run.outcome() == "guardian lost\n"
 
@@ -84,6 +85,7 @@ def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run
     assert wait_gone(run.pids) == []
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("method", ["binary", "fork", "forkserver"])
 def test_a_guardian_killed_at_any_step_of_a_start(method: str, tmp_path: Path) -> None:
     """Between fork and exec too: a worker that the launcher has never heard of is found and ended."""
@@ -150,7 +152,7 @@ def test_a_daemon_that_leads_its_session_is_found_by_the_lock(tmp_path: Path) ->
         os.kill(guardian, signal.SIGKILL)
         with pytest.raises(GuardianLostError):
             context.wait()
-        assert wait_gone([pid], AT_ONCE) == []
+        assert left_at_once([pid]) == []
         assert (mine.poll(), also_mine.poll()) == (None, None)  # the caller's own are not touched
         for child in (mine, also_mine):
             child.kill()

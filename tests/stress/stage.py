@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.pace import AT_ONCE, at_once
 from tests.stress.matrix import Case, Moment, Outcome, Stroke, Victim
 
 from procession._guardian.unguarded import remove_deserted_cgroups
@@ -29,7 +30,6 @@ from procession._os.cgroup import leaf_around, leaves, make_leaf, run_of_leaf
 from procession.testing import Inventory, Ready, RollCall, describe, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
-AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
 PATIENCE = 30.0  # seconds for what has no bound of its own
 LINES = 100  # of each worker's log, written before it was ready (family.py)
 LATEST = 0.8  # seconds after the start: the last of the random moments
@@ -220,9 +220,12 @@ class Play:
         known = [pid for family in self.families for pid in (family.pid, *family.others)]
         return [pid for pid in (self.launcher.pid, self.guardian, *known) if pid not in struck]
 
-    def await_end(self, seconds: float) -> dict[int, str]:
+    def await_end(self) -> dict[int, str]:
         """Wait until nothing of the case is left but the launcher's own end; return what is."""
-        deadline = self.struck_at + seconds
+        return self._left_after(AT_ONCE) and self._left_after(at_once())
+
+    def _left_after(self, seconds: float) -> dict[int, str]:
+        deadline = self.struck_at + seconds + self.case.grace
         known = [pid for family in self.families for pid in (family.pid, *family.others)]
         wait_gone(
             [*known, *([self.guardian] if self.guardian else ())], deadline - time.monotonic()
@@ -338,7 +341,7 @@ def play(case: Case, outcome: Outcome, directory: Path) -> None:
             assert play.reap() == ""
         if case.moment is Moment.RANDOM:
             play.launcher.terminate()  # whoever was not hurt by it
-        left = play.await_end(AT_ONCE + case.grace)
+        left = play.await_end()
         status, word, err = play.ended()
         assert left == {}, f"left: {left}; stderr: {err}"
         if outcome.needs_reap:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["leaves_nothing", "pytest_configure"]
 
-_PATIENCE = 1.0  # seconds in which what has been told to end has to be gone
+_PATIENCE = 3.0  # seconds in which what has been told to end has to be gone
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,14 +25,24 @@ def main(rank: int, directory: str, how: str) -> None:
 def be_victim(fifo: str, delay: float) -> None:
     """Wait until the peer is gone, and fail of it so many seconds later."""
     with open(fifo, "rb") as file:
-        while file.read():
-            pass
+        peer = file.read()  # its pid, if it has said so, once it has let go
+    while peer and not has_died(int(peer)):  # a busy kernel closes its files long before that
+        time.sleep(0.0005)
     time.sleep(delay)
     os._exit(5)
 
 
+def has_died(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
 def be_cause(fifo: int, how: str) -> None:
     if how == "killed":
+        os.write(fifo, b"%d" % os.getpid())
         os.kill(os.getpid(), signal.SIGKILL)
     atexit.register(time.sleep, PATIENCE)  # unless the stop comes, as it should
     atexit.register(os.close, fifo)  # the first of the two that is called
