@@ -65,6 +65,11 @@ def _hosts(nodes: Nodes) -> list[str]:
         f"{nodes.number}, which meet at {place}; ranks in order, {wish}",
         *filter(None, [nodes.found]),
         *(_hub(nodes.hub) if nodes.hub is not None else ()),
+        *(
+            ["where nothing answers there, the host with that address starts etcd"]
+            if nodes.serves
+            else []
+        ),
         f"address of this one: {nodes.address or 'that by which it reaches this place'}",
         f"a host of which nothing is heard for {nodes.lease} s is lost; at most {nodes.join:g} s "
         "are waited for a gang",

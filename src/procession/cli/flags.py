@@ -281,7 +281,7 @@ def _nodes(parser: ArgumentParser) -> None:
             "conf",
             "",
             "KEY=VALUE,...: lease, join_timeout, last_call_timeout (seconds); is_host, listen, "
-            "hub_port; of etcd cacert, cert, key, user, password_file",
+            "hub_port; of etcd serve, cacert, cert, key, user, password_file",
         ),
     ):
         option(group, f"--rdzv-{name}", type=str, default=default, metavar=name.upper(), help=text)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _ETCD = {"cacert", "cert", "key", "user", "password", "password_file", "tls", "request_timeout"}
+_SERVE = "serve"
 _HUB = {"is_host", "listen", "hub_port"}
 _TIMES = {"lease", "join_timeout", "timeout", "last_call_timeout"}
 # torch's, accepted and of no effect: nothing is polled, and a lease is what tells of a lost host.
@@ -49,6 +50,7 @@ class Nodes(NamedTuple):
         lease: Seconds after which a host of which nothing is heard is lost.
         join: Seconds that are waited for a gang.
         last_call: Seconds that a first gang waits for more than the least number of hosts.
+        serves: The first host starts an etcd for the run.
         found: What of this was not given, but told by a scheduler, in words.
     """
 
@@ -65,6 +67,7 @@ class Nodes(NamedTuple):
     lease: int
     join: float
     last_call: float
+    serves: bool = False
     found: str = ""
 
     @property
@@ -135,7 +138,7 @@ def _nodes(
     from procession.cli.hub import master, read_hub
 
     at_etcd = args.rdzv_backend == "etcd"
-    _check_conf(args.rdzv_backend, conf, _ETCD if at_etcd else _HUB)
+    _check_conf(args.rdzv_backend, conf, {*_ETCD, _SERVE} if at_etcd else _HUB)
     taken = Taken(placement, nnodes[1])
     rank = _rank(args, taken)
     hub = None if at_etcd else read_hub(args, conf, nnodes, rank, taken)
@@ -153,6 +156,7 @@ def _nodes(
         lease=int(_seconds(conf, "lease", 5, least=2)),
         join=_seconds(conf, "join_timeout", _seconds(conf, "timeout", 600)),
         last_call=_seconds(conf, "last_call_timeout", 30, least=0),
+        serves=conf.get(_SERVE, "0").lower() in {"1", "true", "yes"},
         found=taken.words(own_number=not isinstance(args.nnodes, Default)),
     )
 

@@ -50,6 +50,8 @@ class RunOverHosts(Run):
         with self.gate.held():
             place = self._place(nodes, self._member(nodes), clock)
             try:
+                if self.gate.pending:
+                    raise signal_exception(self.gate.take_pending()[0])
                 self._take_part(nodes, place, clock)
             finally:
                 place.close()
@@ -86,6 +88,10 @@ class RunOverHosts(Run):
         from procession._etcd.meeting import EtcdMeeting
 
         settings = settings_for(nodes.endpoint, nodes.conf, os.environ)
+        if nodes.serves:
+            from procession.cli.own_etcd import place_with_etcd
+
+            return place_with_etcd(nodes, settings, self.run_id, member, clock, self.gate)
         return Place(EtcdMeeting(settings, self.run_id, member, nodes.lease, clock), member)
 
     def _terms(self, nodes: Nodes) -> Terms:

@@ -1,0 +1,106 @@
+"""``--rdzv-conf serve=1``: the first host starts etcd, which lives as long as the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procession._os.ports import free_port
+from procession.testing import wait_for_text, wait_gone
+
+pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
+
+SCRIPT = """
+import os, time
+with open("told", "a") as file:
+    file.write(f"{os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n")
+while not os.path.exists("go"):
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def start(here: Any) -> Any:
+    here.file("s.py", SCRIPT)
+    (here.directory / "told").touch()
+    place = ("--rdzv-backend", "etcd", "--rdzv-endpoint", f"127.0.0.1:{free_port()}")
+
+    def begin(*words: str, conf: str = "serve=1,lease=30", **kw: Any) -> Any:
+        options = ("--nnodes", "2", "--rdzv-id", "job", "--rdzv-conf", conf)
+        return here.start(*place, *options, *words, "s.py", **kw)
+
+    return begin
+
+
+def etcds(here: Any) -> list[int]:
+    """The etcds that were started here."""
+    mark = f"PROCESSION_TEST_MARK={here.mark}".encode()
+    return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if is_etcd(pid, mark)]
+
+
+def is_etcd(pid: str, mark: bytes) -> bool:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return name == "etcd" and mark in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def end(process: Any) -> tuple[int, str]:
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_one_host_starts_it_and_it_ends_with_the_run(here: Any, start: Any) -> None:
+    processes = [start() for _ in range(2)]
+    wait_for_text(here.directory / "told", "0 of 2")
+    wait_for_text(here.directory / "told", "1 of 2")
+    assert len(etcds(here)) == 1
+    (here.directory / "go").touch()
+    assert [end(process)[0] for process in processes] == [0, 0]
+    assert etcds(here) == []
+    assert here.left() == []
+    assert list(here.directory.parent.glob("procession-etcd-*")) == []
+
+
+def test_the_host_that_has_it_is_ended(here: Any, start: Any) -> None:
+    first = start()
+    while "waiting for 1 of 2 hosts" not in (line := first.stderr.readline()):
+        assert line, "it has ended"
+    second = start()
+    wait_for_text(here.directory / "told", "0 of 2")
+    wait_for_text(here.directory / "told", "1 of 2")
+    first.send_signal(signal.SIGTERM)
+    (code, _), (status, text) = end(first), end(second)
+    assert (code, status) == (143, 143), text
+    assert "at which the hosts meet, was ended by SIGTERM" in text
+    assert etcds(here) == []
+
+
+def test_it_does_not_outlive_who_started_it(here: Any, start: Any) -> None:
+    process = start()
+    while "waiting for 1 of 2 hosts" not in (line := process.stderr.readline()):
+        assert line, "it has ended"
+    mine = etcds(here)
+    assert len(mine) == 1
+    process.kill()
+    process.communicate()
+    assert not wait_gone(mine)
+
+
+def test_there_is_no_etcd(here: Any, start: Any) -> None:
+    nothing = here.directory / "bin"
+    nothing.mkdir()
+    code, text = end(start(environ={"PATH": str(nothing)}))
+    assert code == 2
+    assert "--rdzv-conf serve=1: there is no program etcd on this host" in text
+
+
+def test_it_is_one_member_without_users(here: Any, start: Any) -> None:
+    code, text = end(start(environ={"ETCDCTL_USER": "root:x"}))
+    assert code == 2
+    assert "is one member, without TLS and users" in text
