@@ -22,6 +22,7 @@ from procession.rendezvous import (
     RendezvousStoreInfo,
 )
 from procession.rendezvous.registry import get_rendezvous_handler
+from procession.rendezvous.store import PrefixStore
 from procession.rendezvous.utils import parse_rendezvous_endpoint
 
 
@@ -197,3 +198,24 @@ def test_static_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_have_statuses() -> None:
     assert (RendezvousError.exit_code, RendezvousTimeoutError.exit_code) == (69, 75)
+
+
+class Bare:
+    """A store that can do no more than agents need."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def set(self, key: str, value: bytes) -> None:
+        self.kept[key] = value
+
+    def get(self, key: str) -> bytes:
+        return self.kept[key]
+
+
+def test_a_prefix_goes_before_the_keys_of_whatever_store() -> None:
+    store = Bare()
+    view = PrefixStore("b", PrefixStore("a", store))
+    view.set("k", b"v")
+    assert store.kept == {"a/b/k": b"v"}
+    assert view.get("k") == b"v"

@@ -146,42 +146,82 @@ class Store(ABC):
         return True
 
 
-class PrefixStore(Store):
-    """A view of a store in which all keys begin with a prefix.
+class PrefixStore:
+    """A view of a store in which all keys begin with a prefix; its other settings are the store's.
 
     Args:
         prefix: What they begin with.
-        store: The store.
+        store: Has torch's methods; those that are called.
     """
 
-    def __init__(self, prefix: str, store: Store) -> None:
-        super().__init__(store.timeout)
+    def __init__(self, prefix: str, store: Any) -> None:
         self._prefix = f"{prefix}/"
         self._store = store
 
     @property
-    def underlying_store(self) -> Store:
+    def underlying_store(self) -> Any:
         """The store."""
         return self._store
 
-    def _look(self, key: str) -> tuple[bytes, Any] | None:
-        return self._store._look(self._prefix + key)
+    @property
+    def timeout(self) -> timedelta:
+        """How long reading waits for a key."""
+        return self._store.timeout  # type: ignore[no-any-return]
 
-    def _swap(self, key: str, value: bytes, token: Any) -> bool:
-        return self._store._swap(self._prefix + key, value, token)
+    def set_timeout(self, timeout: timedelta) -> None:
+        """Have reading wait so long at most."""
+        self._store.set_timeout(timeout)
 
-    def _put(self, key: str, value: bytes) -> None:
-        self._store._put(self._prefix + key, value)
+    def set(self, key: str, value: bytes | str) -> None:
+        """Keep a value."""
+        self._store.set(self._prefix + key, value)
 
-    def _remove(self, key: str) -> bool:
-        return self._store._remove(self._prefix + key)
+    def get(self, key: str) -> bytes:
+        """Return a value, once it is there."""
+        return bytes(self._store.get(self._prefix + key))
 
-    def _names(self) -> list[str]:
-        names = self._store._names()
-        return [n.removeprefix(self._prefix) for n in names if n.startswith(self._prefix)]
+    def add(self, key: str, amount: int) -> int:
+        """Add to a number that is 0 at first, and return it."""
+        return int(self._store.add(self._prefix + key, amount))
 
-    def _wait_until(self, met: Callable[[], bool], seconds: float) -> bool:
-        return self._store._wait_until(met, seconds)
+    def append(self, key: str, value: bytes | str) -> None:
+        """Add to the end of a value, or begin it."""
+        self._store.append(self._prefix + key, value)
+
+    def compare_set(self, key: str, expected: bytes | str, desired: bytes | str) -> bytes:
+        """Write a value if another is there; see ``Store``."""
+        return bytes(self._store.compare_set(self._prefix + key, expected, desired))
+
+    def check(self, keys: Sequence[str]) -> bool:
+        """Whether all keys are there."""
+        return bool(self._store.check(self._all(keys)))
+
+    def wait(self, keys: Sequence[str], timeout: timedelta | None = None) -> None:
+        """Wait until all keys are there."""
+        self._store.wait(self._all(keys), *([] if timeout is None else [timeout]))
+
+    def multi_get(self, keys: Sequence[str]) -> list[bytes]:
+        """Return several values, once they are there."""
+        return list(self._store.multi_get(self._all(keys)))
+
+    def multi_set(self, keys: Sequence[str], values: Sequence[bytes | str]) -> None:
+        """Keep several values."""
+        self._store.multi_set(self._all(keys), values)
+
+    def delete_key(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+        return bool(self._store.delete_key(self._prefix + key))
+
+    def num_keys(self) -> int:
+        """How many keys the store has, with and without the prefix; as torch's."""
+        return int(self._store.num_keys())
+
+    def has_extended_api(self) -> bool:
+        """Whether the store has ``append``, ``multi_get`` and ``multi_set``."""
+        return bool(self._store.has_extended_api())
+
+    def _all(self, keys: Sequence[str]) -> list[str]:
+        return [self._prefix + key for key in keys]
 
 
 def _bytes(value: bytes | str) -> bytes:
