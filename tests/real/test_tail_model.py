@@ -306,6 +306,7 @@ class TestFlood:
     ) -> None:
         monkeypatch.setattr(pace, "_LONGEST_REST", 1000.0)
         monkeypatch.setattr(pace, "_FLOOD_REST", 1e9)
+        monkeypatch.setattr(pace, "_REST", 1e9)  # a processor may be free
         flood, calm = Log(tmp_path, 0), Log(tmp_path, 1)
         for log in (flood, calm):
             log.write(b"")

@@ -31,7 +31,9 @@ def test_reads_add_up_to_load() -> None:
     assert [pace.is_load(1, 10.0 + n * 1e-5) for n in range(64)] == [False] * 63 + [True]
 
 
-def work(pace: Pace, file: File, *hours: tuple[float, float, int, int]) -> list[float]:
+def work(
+    pace: Pace, file: File, *hours: tuple[float, float, int, int], crowded: bool = True
+) -> list[float]:
     """What is said of each rest: seconds passed, seconds of work in them, bytes read, bytes written."""
     worked, now, rests = 1.0, 10.0, []
     pace.begin_stint(worked, now)
@@ -39,7 +41,7 @@ def work(pace: Pace, file: File, *hours: tuple[float, float, int, int]) -> list[
         worked, now = worked + work, now + passed
         pace.shown += read
         file.bytes += written
-        rests.append(pace.rest([file], worked, now))
+        rests.append(pace.rest([file], worked, now, lambda: crowded))
     return rests
 
 
@@ -61,6 +63,11 @@ def test_a_rest_is_for_writers_and_long_for_those_that_are_faster_than_the_view(
     assert rests == pytest.approx([0.0, rest])  # the first time nothing is known of growth
 
 
+def test_where_a_processor_is_free_a_flood_is_left_half_of_the_time() -> None:
+    hours = [(*MILLISECOND, 0), (*MILLISECOND, 10**9)]
+    assert work(Pace(), File(), *hours, crowded=False) == pytest.approx([0.0, 0.001])
+
+
 def test_a_short_stint_is_worked_out_first() -> None:
     short = (0.0004, 0.0004, 400, 10**6)
     assert work(Pace(), File(), *[short] * 4) == pytest.approx([0.0, 0.0, 0.0, 0.02])
@@ -74,7 +81,7 @@ def test_what_is_written_in_a_rest_counts_by_the_time_that_it_took() -> None:
 def test_a_pause_ends_the_stint() -> None:
     pace, file = Pace(), File()
     pace.begin_stint(1.0, 10.0)
-    pace.rest([file], 1.003, 10.003)
+    pace.rest([file], 1.003, 10.003, lambda: True)
     pace.begin_stint(2.0, 20.0)
     file.bytes = 9
-    assert pace.rest([file], 2.003, 20.003) == 0.0
+    assert pace.rest([file], 2.003, 20.003, lambda: True) == 0.0

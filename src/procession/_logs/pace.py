@@ -6,12 +6,12 @@ and writer would only share cores, and an event for every write is waste for bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 _STINT = 0.0005  # seconds of work at a stretch, of the thread's own: what it has waited for a core is no work
-_REST = 1.0  # times as long is then left to writers that are not faster than the view at work
-_FLOOD_REST = 40.0  # and to those that are: most of their output waits for their end in any case
+_REST = 1.0  # times as long is then left to the writers
+_FLOOD_REST = 40.0  # where they are faster than the view at work, and want the same processors
 _LONGEST_REST = 0.02  # seconds
 _MANY, _SHORT = 64, 250e-6  # so many reads in as many times so many seconds are load
 
@@ -50,13 +50,20 @@ class Pace:
         """There was a pause: work begins now, after so many seconds of it in all."""
         self._mark({}, worked, now)
 
-    def rest(self, unread: Iterable[Grows], in_all: float, now: float) -> float:
+    def rest(
+        self,
+        unread: Iterable[Grows],
+        in_all: float,
+        now: float,
+        crowded: Callable[[], bool],
+    ) -> float:
         """How many seconds to rest, in the middle of work: none where nothing grows meanwhile.
 
         Args:
             unread: The files with more to read.
             in_all: How many seconds the thread has worked so far.
             now: The time, in seconds.
+            crowded: Whether all processors are taken; asked in a flood alone.
         """
         worked = in_all - self._worked
         if worked < _STINT:
@@ -65,8 +72,10 @@ class Pace:
         grown = sum(max(0, size - self._sizes.get(file, size)) for file, size in sizes.items())
         keeps_up = (self.shown - self._shown) * (now - self._marked) >= grown * worked
         self._mark(sizes, in_all, now)
-        times = _REST if keeps_up else _FLOOD_REST
-        return min(times * worked, _LONGEST_REST) if grown else 0.0
+        if not grown:
+            return 0.0
+        times = _REST if keeps_up or not crowded() else _FLOOD_REST
+        return min(times * worked, _LONGEST_REST)
 
     def _mark(self, sizes: dict[Grows, int], worked: float, now: float) -> None:
         self._sizes, self._worked, self._marked, self._shown = sizes, worked, now, self.shown

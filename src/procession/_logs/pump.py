@@ -17,6 +17,7 @@ from procession._log import Logger
 from procession._logs.lookout import Lookout
 from procession._logs.pace import Pace
 from procession._logs.wakeups import Wakeups
+from procession._os.processors import all_taken
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -143,7 +144,7 @@ class Pump:
             return
         # Of a view that is to end somebody waits for the rest, and there is an end to it.
         files = [file for file in self.lookout.news if file.end is None]
-        if rest := self._pace.rest(files, time.thread_time(), now):
+        if rest := self._pace.rest(files, time.thread_time(), now, all_taken):
             self.lookout.put_off(files, now, now + rest)
 
     def _read_round(self) -> list[Followed]:
