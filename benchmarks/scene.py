@@ -24,7 +24,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from benchmarks.processes import rss
-from procession.testing import RollCall, wait_gone
+from procession.testing import RollCall, wait_for_text, wait_gone
 
 Figures = dict[str, float]
 
@@ -35,6 +35,7 @@ MODULES = {
 MANY = 1000
 RANKS = 128
 FEW = 4
+_SHOWN = "console"
 PERIOD = 1.0  # seconds: how often torch's wait() looks, by default
 
 # Says that it is up, into the FIFO $0, and on stdout, then becomes a sleep.
@@ -66,25 +67,25 @@ def start(peer: str, directory: str, program: str, ranks: int, *args: str) -> An
 
 
 @contextmanager
-def quiet_place() -> Iterator[str]:
+def quiet_place(shown: str = os.devnull) -> Iterator[str]:
     """A directory in memory, if there is one: what disks do differs by more than what is measured.
 
-    The console that output is teed to is /dev/null.
+    The console that output is teed to is /dev/null, or the file ``shown`` in the directory.
     """
     base = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with (
         tempfile.TemporaryDirectory(dir=base) as directory,
-        open(os.devnull, "w") as console,
+        open(os.path.join(directory, shown), "w") as console,
         redirect_stdout(console),
     ):
         yield directory
 
 
 def many(peer: str) -> Figures:
-    """A thousand workers, each of which says a line: start, tee, one dies, all are gone."""
+    """A thousand workers, each of which says a line: start, all are shown, one dies, all are gone."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with RollCall() as roll, quiet_place() as directory:
+    with RollCall() as roll, quiet_place(_SHOWN) as directory:
         return _many_bare(roll) if peer == "bare" else _many(peer, directory, roll)
 
 
@@ -108,6 +109,8 @@ def _many(peer: str, directory: str, roll: RollCall) -> Figures:
     context = start(peer, directory, "sh", MANY, "-c", UP, roll.path)
     seconds = time.perf_counter() - begin
     roll.lines(MANY)
+    for rank in range(MANY):
+        wait_for_text(os.path.join(directory, _SHOWN), f"[w{rank}]:up\n")
     ours = [os.getpid(), *_helpers(set(context.pids().values()))]
     figures = {
         "start": seconds,

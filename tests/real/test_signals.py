@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from procession._loop import gate
+from procession._loop.gate import SignalGate
 from procession.multiprocessing import (
     DefaultLogsSpecs,
     PContext,
@@ -25,6 +26,7 @@ from procession.multiprocessing import (
     Supervision,
     start_processes,
 )
+from procession.multiprocessing.supervision import signal_exception
 from procession.testing import wait_for_text
 
 QUICK = Supervision(shutdown_timeout=5)
@@ -198,3 +200,20 @@ def test_an_old_handler_may_raise_at_every_step_of_the_end() -> None:
     finally:
         signal.signal(signal.SIGUSR1, old)
     assert stumbled > 20
+
+
+def test_a_gate_that_raises_once(tmp_path: Path) -> None:
+    """Later signals wait: in our frames, between them, and at the gate that a context lays over it."""
+    only = SignalGate(signal_exception, lambda _: None, once=True)
+    only.install([signal.SIGTERM, signal.SIGINT], [])
+    context = launch(tmp_path, "true")
+    with pytest.raises(SignalException) as caught, only.held():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.sigval is signal.SIGTERM
+    signal.raise_signal(signal.SIGINT)
+    with only.held():
+        signal.raise_signal(signal.SIGINT)
+    context.close()
+    signal.raise_signal(signal.SIGTERM)
+    only.restore()
+    assert only.take_pending() == [signal.SIGINT, signal.SIGTERM]

@@ -18,8 +18,9 @@ from tests.real.families import ENTRIES, PATIENCE, SCRIPTS, Run, idle
 from tests.real.pace import left_at_once
 
 from procession._guardian.sentry import is_stopped
+from procession._os.proc import Stat, ancestry, everybody, stat
 from procession.errors import GuardianLostError
-from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
+from procession.multiprocessing import DefaultLogsSpecs, PContext, Std, Supervision, start_processes
 from procession.testing import bearers, stop, wait_gone
 
 
@@ -83,6 +84,40 @@ def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run
     os.kill(run.workers[1], signal.SIGKILL)
     assert run.outcome() == "result {1: -9}\n"
     assert wait_gone(run.pids) == []
+
+
+def test_another_gang_of_the_same_name_outlives_a_lost_guardian(tmp_path: Path) -> None:
+    """The name is the caller's to give; whose a process is, is told by who looks after it."""
+    run_id = f"namesakes-{os.getpid()}"
+
+    def start(number: int) -> PContext:
+        return start_processes(
+            f"g{number}",
+            "sh",
+            dict.fromkeys(range(2), ("-c", "setsid sleep 1000 & exec sleep 1000")),
+            {0: {}, 1: {}},
+            DefaultLogsSpecs(str(tmp_path / str(number)), redirects=Std.ALL),
+            supervision=Supervision(shutdown_timeout=0, run_id=run_id),
+        )
+
+    with start(0) as lost, start(1) as other:
+        workers = list(lost.pids().values())
+        os.kill(stat_of(workers[0]).parent, signal.SIGKILL)
+        with pytest.raises(GuardianLostError):
+            lost.wait()
+        assert wait_gone(workers) == []
+        guardian = stat_of(other.pids()[0]).parent
+        left = {pid for pid in bearers(run_id) if pid != os.getpid()}
+        assert left >= {guardian, *other.pids().values()}
+        assert all(guardian in ancestry(pid, everybody()) for pid in left)
+        assert other.wait(0) is None
+    assert bearers(run_id) == []
+
+
+def stat_of(pid: int) -> Stat:
+    found = stat(pid)
+    assert found is not None
+    return found
 
 
 @pytest.mark.timeout(240)

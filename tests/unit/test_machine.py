@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procession._loop import machine
-from procession._loop.machine import ECHO, Do, On, Phase, State, Stop, step
+from procession._loop.machine import ECHO, FAREWELL, Do, On, Phase, State, Stop, step
 
 TERM, KILL, HUP = 15, 9, 1
 GRACE, NOW = 30.0, 1000.0
@@ -42,7 +42,7 @@ def begun(state: State) -> State:
 def expected(cell: str, state: State, event: On) -> tuple[State, machine.Effects]:
     """What a word of the table means, for a state of grace 30 s in which the event is counted."""
     if cell == "run or stop":
-        cell = "stop" if state.failed or not state.living else "run"
+        cell = "stop" if state.failed else "run" if state.living else "part"
     asked = min(state.asked, NOW) if event is On.STOP_ASKED and cell != "-" else state.asked
     state = state._replace(asked=asked)
     swept = state._replace(phase=Phase.SWEEPING, deadline=math.inf)
@@ -52,6 +52,7 @@ def expected(cell: str, state: State, event: On) -> tuple[State, machine.Effects
         "count": (state, ()),
         "run": (state._replace(phase=Phase.RUNNING), ()),
         "stop": (begun(state), SIGNALLED),
+        "part": (begun(state), ((Do.PART, TERM),)),
         "signal": (state, ((Do.SIGNAL, state.signum),)),
         "sooner": (state._replace(deadline=min(state.deadline, NOW + GRACE)), ()),
         "now": (swept, ((Do.SWEEP, 0),)) if NOW - state.asked > ECHO else (state, ()),
@@ -106,7 +107,6 @@ def test_a_stop_takes_the_signal_and_grace_that_were_asked_for(phase: Phase) -> 
         (On.STOP_ASKED, State(GRACE, Phase.STARTING, 2)),
         (On.STOP_ASKED, State(GRACE, Phase.RUNNING, 2)),
         (On.DIED_BADLY, State(0, Phase.RUNNING, 2)),
-        (On.DIED_WELL, State(0, Phase.RUNNING, 1)),
         (On.ALL_STARTED, State(0, Phase.STARTING, 1, failed=True)),
     ],
 )
@@ -115,6 +115,15 @@ def test_a_grace_of_nothing_kills_at_once(event: On, state: State) -> None:
     after, effects = step(state, event, NOW, how)
     assert effects == ((Do.SIGNAL, KILL), (Do.SWEEP, 0))
     assert (after.phase, after.deadline) == (Phase.SWEEPING, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("grace", "deadline"), [(0, FAREWELL), (GRACE, GRACE), (math.inf, math.inf)]
+)
+def test_what_a_gang_leaves_that_has_ended_well_has_a_moment(grace: float, deadline: float) -> None:
+    after, effects = step(State(grace, Phase.RUNNING, 1), On.DIED_WELL, NOW)
+    assert effects == ((Do.PART, TERM),)
+    assert (after.phase, after.deadline) == (Phase.STOPPING, NOW + deadline)
 
 
 def test_an_endless_grace_has_no_deadline_until_somebody_asks_for_one() -> None:
@@ -169,8 +178,9 @@ def test_over_every_history(
         done += [do for do, _ in effects]
         state = after
     assert done.count(Do.SWEEP) <= 1
-    assert done.count(Do.HUSH) <= 1
-    assert Do.SWEEP not in done or done.index(Do.SIGNAL) < done.index(Do.SWEEP)
+    assert done.count(Do.HUSH) + done.count(Do.PART) <= 1
+    told = [at for at, do in enumerate(done) if do in {Do.SIGNAL, Do.PART}]
+    assert Do.SWEEP not in done or told[0] < done.index(Do.SWEEP)
     assert Do.TAKE_OVER not in done[:-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from procession._guardian.unguarded import family
+from procession._loop.takeover import namesakes, unguarded
 from procession._os.members import Members
 from procession._os.proc import Stat
 from procession._os.runlock import plain_id, run_of_lock
@@ -80,3 +81,41 @@ def test_a_family_in_a_circle_ends() -> None:
     run = Members()
     run.bearers = {3}
     assert sorted(family(run, {1: stat(2, 1), 2: stat(1, 2), 3: stat(3, 3)})) == [3]
+
+
+OURS, THEIRS = (1, 1), (1, 2)
+ME, GUARDIAN = 50, 60
+# 50 is a launcher that has lost one of its two guardians, 60 the other one; 40 its own guardian's child,
+# caught between fork and exec; 31 and 32 workers of another launcher, 30, and we come from 31.
+TWO_GANGS = {
+    1: (0, 1),
+    30: (1, 30),
+    31: (30, 31),
+    32: (30, 32),
+    50: (31, 50),
+    51: (50, 51),
+    40: (50, 40),
+    60: (50, 60),
+    61: (60, 61),
+    62: (61, 62),
+    70: (1, 70),
+}
+
+
+@pytest.mark.parametrize(
+    ("locks", "keepers", "found"),
+    [
+        ({}, {ME}, {32, 51, 40, 60, 61, 62, 70}),  # nobody else: whoever bears the name is ours
+        ({GUARDIAN: {THEIRS}}, {ME, GUARDIAN}, {32, 51, 40, 70}),
+        ({GUARDIAN: {THEIRS}, 40: {OURS}}, {ME, GUARDIAN, 40}, {32, 51, 40, 70}),
+        ({GUARDIAN: {THEIRS}, 30: {THEIRS}}, {ME, GUARDIAN, 30}, {51, 40, 70}),
+    ],
+)
+def test_whose_a_process_is_where_two_gangs_have_one_name(
+    locks: dict[int, set[tuple[int, int]]], keepers: set[int], found: set[int]
+) -> None:
+    run = Members()
+    run.bearers = set(TWO_GANGS) - {1, 30, ME}
+    run.keepers, run.locks = keepers, locks
+    stats = {pid: stat(*kin) for pid, kin in TWO_GANGS.items()}
+    assert unguarded(run.pids, namesakes(run, OURS, ME), ME, stats) == found

@@ -17,11 +17,10 @@ from procession._guardian.pulse import Pulse, Remedy
 from procession._guardian.sentry import Sentry, is_stopped
 from procession._guardian.sweep import send
 from procession._os import lean
-from procession._os.deaths import reap
 from procession._os.kernel import open_pidfd, set_subreaper
 from procession._os.parent import Parent
 from procession._os.proc import stat
-from procession._os.runlock import handle_of, make_lock
+from procession._os.runlock import handle_of, identity, make_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +47,9 @@ class Guardian:
         self.run_id = run_id
         self.channel = Channel(sock)
         self._lock = lock
+        self.lock_id = identity(lock)
         self._wards: set[int] = set()  # pids: the fork server, and dead workers that it is to reap
-        self._closed = False
+        self._dismissed = self._closed = False
         self._leaf: Leaf | None = None
         self._mourner: Callable[[], None] | None = None
         self._sentry = Sentry(pid, self._note_end)
@@ -142,14 +142,20 @@ class Guardian:
                 self._wards |= {message[2]["pid"]} if "pid" in message[2] else set()
         return messages
 
+    def dismiss(self) -> None:
+        """Have the guardian sweep and end, and do not wait for it yet."""
+        if not self._dismissed:
+            self._dismissed = True
+            self.channel.close()
+            os.close(self._lock)
+
     def close(self) -> None:
         """Let the guardian sweep and end, and reap it; one that does not is continued and killed."""
+        self.dismiss()
         if self._closed:
             return
         self._closed = True
         pidfd = open_pidfd(self.pid)
-        self.channel.close()
-        os.close(self._lock)
         if pidfd is not None:
             if not _readable(pidfd, _FAREWELL_MS):
                 send(self.pid, signal.SIGCONT)
@@ -157,15 +163,14 @@ class Guardian:
                 send(self.pid, signal.SIGKILL)
             _readable(pidfd, _FAREWELL_MS)
             os.close(pidfd)
-            reap(self.pid)
-        else:
-            _wait_for(self.pid)
+        status = _status_of(self.pid, os.WNOHANG if pidfd is not None else 0)
         self._sentry.join()
-        self._bury_wards()
+        if status != 0:
+            self._bury_wards()
 
     def _note_end(self) -> None:
         mourner = self._mourner
-        if mourner is not None and not self._closed:
+        if mourner is not None and not self._dismissed:
             mourner()
 
     def _bury_wards(self) -> None:
@@ -174,7 +179,7 @@ class Guardian:
             facts = stat(pid)
             if facts is not None and facts.parent == os.getpid():
                 send(pid, signal.SIGKILL)
-                _wait_for(pid)
+                _status_of(pid)
 
     def _drain(self) -> None:
         """Wait until the guardian has taken everything; it never blocks on us, so it will."""
@@ -282,6 +287,7 @@ def _be_nanny(
     from procession._guardian.warden import Warden
 
     gc.disable()
+    status = 1
     try:
         _occupy_standard()
         os.setsid()
@@ -294,8 +300,9 @@ def _be_nanny(
         set_subreaper(True)
         starter = ForkStarter(ignored, handle_of(lock), work)
         Warden(Channel(sock), starter, parent, lock, outside).run()
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def _occupy_standard() -> None:
@@ -346,8 +353,10 @@ def _readable(fd: int, milliseconds: int) -> bool:
     return bool(poller.poll(milliseconds))
 
 
-def _wait_for(pid: int) -> None:
+def _status_of(pid: int, flags: int = 0) -> int | None:
+    """Reap a child and return its status, as of waitpid(2); None where there is none to be had."""
     try:
-        os.waitpid(pid, 0)
+        found, status = os.waitpid(pid, flags)
     except ChildProcessError:
-        return
+        return None
+    return status if found else None

@@ -5,7 +5,8 @@ To the guardian:
     ("start", rank, programs, argv, env, count)   the worker's ``count`` fds travel with it
     ("sealed",)                            no further start will come
     ("reap", pids)                         the deaths of these workers have been taken note of
-    ("hush", signum)                       the gang is being stopped: orphans get signum too
+    ("hush", signum, seconds)              the gang is being stopped: orphans get signum too, if they have
+                                           not ended by themselves in that time
     ("sweep",)                             kill every descendant until none is left
     ("ping",)                              give a sign
     ("cgroup", directory)                  workers go into this cgroup, and are killed by it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from itertools import count
 
 from procession._guardian.channel import Channel
@@ -36,6 +37,7 @@ class Server:
         state: ``UNFIT`` where its imports have left what a fork would break, ``REFUSED`` where one
             of them failed, ``HIRED`` where a spare has become a worker.
         importing: The module whose import it has begun last.
+        sent_ns: CLOCK_MONOTONIC ns before the last order was sent to it.
     """
 
     def __init__(self, recipe: Recipe, starter: Starter, *, alone: bool) -> None:
@@ -52,6 +54,7 @@ class Server:
         self.alone = alone
         self.state = IMPORTING
         self.importing = ""
+        self.sent_ns = 0
         self._captured: list[int] = []
         self._serials = count()
         self._orders: dict[int, Order] = {}  # serial -> what has not been answered yet
@@ -152,4 +155,5 @@ class Server:
 
     def _send(self, serial: int, order: Order) -> None:
         words = (serial, order.rank, tuple(order.argv), order.env, len(order.fds))
+        self.sent_ns = time.monotonic_ns()
         self.channel.send(("start", *words), order.fds)

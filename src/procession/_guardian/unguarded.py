@@ -9,7 +9,7 @@ from procession._guardian.sweep import end_all, wait_for_any
 from procession._os import cgroup
 from procession._os.cgroup import Leaf, leaf_around
 from procession._os.members import Members, members
-from procession._os.proc import Stat, everybody
+from procession._os.proc import Stat, ancestry, everybody
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -54,7 +54,7 @@ def remains(run: Members) -> dict[int, Stat]:
     Who asks from a shell that a worker has opened is of the run too.
     """
     all_stats = everybody()
-    spared = set(_ancestry(os.getpid(), all_stats))
+    spared = set(ancestry(os.getpid(), all_stats))
     found = family(run, all_stats)
     return {pid: stat for pid, stat in found.items() if stat.alive and pid not in spared}
 
@@ -71,13 +71,4 @@ def family(run: Members, all_stats: Mapping[int, Stat]) -> dict[int, Stat]:
 
 
 def _comes_from(pid: int, roots: set[int], all_stats: Mapping[int, Stat]) -> bool:
-    return not roots.isdisjoint(_ancestry(pid, all_stats))
-
-
-def _ancestry(pid: int, all_stats: Mapping[int, Stat]) -> Iterable[int]:
-    """The pid, its parent's, and so on."""
-    seen: set[int] = set()
-    while pid in all_stats and pid not in seen:
-        seen.add(pid)
-        yield pid
-        pid = all_stats[pid].parent
+    return not roots.isdisjoint(ancestry(pid, all_stats))

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from procession._os.cgroup import Leaf
     from procession._os.namespaces import OuterPids
     from procession._os.parent import Parent
+    from procession._os.proc import Stat
 
 
 _GONE: Left = (0, "", 0, "")  # in place of an orphan that ended with a status of its own
 _GLANCE = 0.25  # seconds between looks at the parent's pid, where there are no pidfds
+_NEVER = float("inf")
+_BREATH = 0.01  # seconds between looks for orphans while leaders die: each lists all children
 
 
 class Warden:
@@ -68,6 +71,9 @@ class Warden:
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
         self._hushed: dict[int, Left] = {}
+        self._look_at = _NEVER  # when to look for orphans that are to be hushed
+        self._looked = -_NEVER  # when that was done last
+        self._spared_until = -_NEVER  # when they are signalled; all in monotonic seconds
         self._fuse = 0  # CLOCK_BOOTTIME ns at which all is to end, 0 for never
 
     def run(self) -> None:
@@ -87,11 +93,10 @@ class Warden:
 
     def _patience(self) -> float | None:
         """For how many seconds nothing has to be looked at; None for ever."""
-        glance = None if self._launcher.fd is not None else _GLANCE
-        if not self._fuse:
-            return glance
-        left = max(self._fuse - boottime_ns(), 0) / 1e9
-        return left if glance is None else min(left, glance)
+        glance = _NEVER if self._launcher.fd is not None else _GLANCE
+        fuse = (self._fuse - boottime_ns()) / 1e9 if self._fuse else _NEVER
+        patience = min(glance, fuse, self._look_at - time.monotonic())
+        return None if patience == _NEVER else max(patience, 0.0)
 
     def _burnt(self) -> bool:
         return 0 < self._fuse <= boottime_ns()
@@ -136,22 +141,30 @@ class Warden:
 
     def start_here(self, order: Order) -> None:
         """Start a worker from its argv."""
+        began = time.monotonic_ns()
         try:
             pid = self._starter.start(order, self._private())
         except OSError as error:
             self.fail(order, error.errno or 0)
         else:
-            self.born(order.rank, pid)
+            self.born(order.rank, pid, began)
             close_all(order.fds)
 
-    def born(self, rank: int, pid: int) -> None:
-        """Guard a worker from now on, and say so."""
+    def born(self, rank: int, pid: int, began: int) -> None:
+        """Guard a worker from now on, and say so.
+
+        Args:
+            rank: Its local rank.
+            pid: Its process id.
+            began: CLOCK_MONOTONIC ns before which it cannot have done anything: what it says of its
+                end is believed from then on.
+        """
         self._leaders[pid] = rank
         self._watch.add(pid)
         if self._leaf is not None:
             self._leaf.add(pid)
         self._numbers[pid] = self._number(pid)
-        self._channel.queue(("started", rank, self._numbers[pid], time.monotonic_ns()))
+        self._channel.queue(("started", rank, self._numbers[pid], began))
 
     def fail(self, order: Order, errno: int) -> None:
         """Say that an order cannot be carried out."""
@@ -176,7 +189,9 @@ class Warden:
 
     def _reap(self, message: Message, _fds: list[int]) -> None:
         acknowledged = set(message[1])
-        for pid in [pid for pid in self._corpses if self._number(pid) in acknowledged]:
+        if self._outside is not None:
+            acknowledged = {pid for pid in self._corpses if self._number(pid) in acknowledged}
+        for pid in acknowledged & self._corpses:
             self._corpses.discard(pid)
             reap(pid)
         self._reap_orphans()
@@ -184,7 +199,9 @@ class Warden:
     def _hush_gang(self, message: Message, _fds: list[int]) -> None:
         self._warmth.drop_orders()
         self._hush = message[1]
-        self._hush_orphans()
+        self._look_at = 0.0
+        self._spared_until = time.monotonic() + message[2]
+        self._hush_if_due()
 
     def _unreaped(self) -> set[int]:
         """The workers whose pids, living or dead, nobody else can have been given."""
@@ -233,7 +250,7 @@ class Warden:
 
     def _renew(self, _message: Message, _fds: list[int]) -> None:
         """Be as new for another gang; what was left of the last one has been swept."""
-        self._hush = None
+        self._end_hush()
         self._fuse = 0
         self._hushed.clear()
         for pid in self._corpses:
@@ -280,8 +297,8 @@ class Warden:
         self._channel.flush()
         if woken or endings:
             self._reap_orphans()
-            if self._hush is not None:
-                self._hush_orphans()
+            self._look_at = min(self._look_at, self._looked + _BREATH * bool(self._leaders))
+        self._hush_if_due()
 
     def _report(self, ending: Ending, now: int) -> None:
         rank = self._leaders.pop(ending.pid, None)
@@ -316,11 +333,32 @@ class Warden:
             self._hushed[ending.pid] = _GONE
         reap(ending.pid)
 
+    def _hush_if_due(self) -> None:
+        """Look for orphans during a stop, soon after a death and at once after the last leader's."""
+        due = time.monotonic() >= self._look_at
+        if due or self._hush is None:
+            self._look_at = _NEVER
+        if due and self._hush is not None:
+            self._hush_orphans()
+            self._looked = time.monotonic()
+
+    def _end_hush(self) -> None:
+        self._hush, self._look_at = None, _NEVER
+
     def _hush_orphans(self) -> None:
         """Pass the stop on to what dead leaders left, and say when nothing lives any more."""
         known = self._leaders.keys() | self._corpses | self._warmth.kept()
         orphans = living(pid for pid in children(os.getpid()) if pid not in known)
         found = {**orphans, **living(descendants(orphans))}
+        if time.monotonic() < self._spared_until:
+            self._look_at = self._spared_until
+        else:
+            self._signal_orphans(found)
+        if not orphans and not self._leaders:
+            self._end_hush()
+            self._channel.send(("quiet", self._silenced()))
+
+    def _signal_orphans(self, found: dict[int, Stat]) -> None:
         fresh = {
             pid: stat
             for pid, stat in found.items()
@@ -329,9 +367,6 @@ class Warden:
         for pid, left in describe(fresh, (), self._number).items():
             self._hushed[pid] = left
             wake_and_send(pid, self._hush or 0)
-        if not orphans and not self._leaders:
-            self._hush = None
-            self._channel.send(("quiet", self._silenced()))
 
     def _silenced(self) -> list[Left]:
         return [left for left in self._hushed.values() if left is not _GONE]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     class Guard(Protocol):
         """What the guardian does about workers, and says to the launcher."""
 
-        def born(self, rank: int, pid: int) -> None:
+        def born(self, rank: int, pid: int, began: int) -> None:
             """Guard a worker from now on."""
 
         def fail(self, order: Order, errno: int) -> None:
@@ -163,7 +163,7 @@ class Warmth:
 
     def _hire_if_ready(self, server: Server) -> None:
         if server.alone and server.state is READY and server.busy:
-            self._guard.born(server.hire(), server.pid)
+            self._guard.born(server.hire(), server.pid, server.sent_ns)
 
     def _note_import(self, server: Server, module: str) -> None:
         server.importing = module
@@ -193,7 +193,7 @@ class Warmth:
         for serial, pid in births:
             order = server.answered(serial)
             if order is not None and pid > 0:
-                self._guard.born(order.rank, pid)
+                self._guard.born(order.rank, pid, server.sent_ns)
             elif order is not None:
                 self._guard.fail(order, -pid or ECHILD)
             elif pid > 0:

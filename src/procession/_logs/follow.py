@@ -290,6 +290,19 @@ class Followed:
             return False
         return stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) != self._identity
 
+    def is_shown(self) -> bool:
+        """True if all of it is in its sinks, and no other file has come under its path."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        if (status.st_dev, status.st_ino) != self._identity:
+            return False
+        for output in self.outputs:  # not all(...), as in `has_news`
+            if output.offset != status.st_size or output.sink.blocked:
+                return False
+        return True
+
     def read_out(self) -> list[Output]:
         """The outputs in which a closing view has shown all that it is to show."""
         end = self.end

@@ -99,7 +99,12 @@ class Pump:
         for file in tuple(view.files):
             if not file.is_open:
                 self.lookout.reopen(file)  # it may have come a moment ago
-            self._read_out(file)
+            if not (file.is_open and file.is_shown()):
+                self._read_out(file)
+            elif file.is_simple and not file.outputs[0].lines.held:  # nearly all of a thousand
+                self._retire(file)
+            else:
+                self._drop(file, file.outputs)
 
     def abandon(self, view: View, sinks: Iterable[Sink]) -> None:
         """Show nothing more of the view in these sinks."""

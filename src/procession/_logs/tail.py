@@ -42,6 +42,7 @@ class TailService:
         self._views: set[View] = set()
         self._pump: Pump | None = None
         self._thread: threading.Thread | None = None
+        self._leaving: threading.Thread | None = None
 
     def show(self, view: View) -> None:
         """Begin to show a view. Never waits for a sink."""
@@ -62,13 +63,20 @@ class TailService:
         pump = self._pump
         if pump is None or view not in self._views:  # finished already, or shown by a forked parent
             return {}
-        pump.wakeups.order(partial(pump.drain, view))
+        self.bring_to_end(view)
         skipped: dict[str, int] = {}
         while not _drained(view, pump):
             if not _give_up(view, pump, skipped):
                 break
         self._release(view, pump)
         return skipped
+
+    def bring_to_end(self, view: View) -> None:
+        """Begin to `finish` a view, and do not wait; a second call does nothing."""
+        pump = self._pump
+        if pump is not None and view in self._views and not view.ending:
+            view.ending = True
+            pump.wakeups.order(partial(pump.drain, view))
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -95,6 +103,17 @@ class TailService:
             yield
         pump.wakeups.order(_nothing)  # what has been cleared comes back in its next turn
 
+    def see_off(self) -> None:
+        """Wait for the end of a thread that has nothing more to show.
+
+        All that it still has to do is to close an inotify instance, which takes the kernel 3 to 20 ms (a
+        grace period of SRCU, fsnotify_wait_marks_destroyed in fs/notify/mark.c): whoever has other work
+        does that first. A process that forks had better have no thread, and Python warns of it.
+        """
+        thread, self._leaving = self._leaving, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_THREAD_PATIENCE)
+
     def begin_empty(self) -> None:
         """In a forked child: drop the parent's tail."""
         if self._pump is not None:
@@ -103,17 +122,16 @@ class TailService:
             sink.close()
         self._lock = threading.Lock()
         self._views = set()
-        self._pump = self._thread = None
+        self._pump = self._thread = self._leaving = None
 
     def _release(self, view: View, pump: Pump) -> None:
         with self._lock:
             self._views.discard(view)
             if self._views or self._pump is not pump:
                 return
-            thread, self._pump, self._thread = self._thread, None, None
+            self._leaving = self._thread if view.drained.is_set() else None
+            self._pump = self._thread = None
             pump.wakeups.order(pump.end)
-        if thread is not None and view.drained.is_set():
-            thread.join(_THREAD_PATIENCE)
 
 
 def _start_pump() -> tuple[Pump, threading.Thread]:
@@ -174,7 +192,9 @@ def _nothing() -> None:
 
 _service = TailService()
 show = _service.show
+bring_to_end = _service.bring_to_end
 finish = _service.finish
+see_off = _service.see_off
 console_cleared = _service.console_cleared
 
 
@@ -189,4 +209,4 @@ def fork_guard() -> Iterator[None]:
         yield
 
 
-os.register_at_fork(after_in_child=_service.begin_empty)
+os.register_at_fork(before=_service.see_off, after_in_child=_service.begin_empty)

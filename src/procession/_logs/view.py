@@ -56,7 +56,8 @@ class View:
 
     def _begin(self, files: Sequence[Followed], interval: float) -> None:
         self.interval = interval
-        self.closing = False
+        self.ending = False  # somebody waits, or will, for its files to be shown to their ends
+        self.closing = False  # the tail has begun with that
         self.drained = threading.Event()  # set once the tail is done with the view
         self.fold: Fold | None = None
         self.sinks: list[Sink] = []

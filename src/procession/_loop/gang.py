@@ -65,7 +65,7 @@ class Gang:
         self.killed_ns: int | None = None  # when the grace was over
         self._guardian = guardian
         self._error_files = error_files
-        self._estate = Estate(guardian.run_id, exclusive=exclusive)
+        self._estate = Estate(guardian.run_id, guardian.lock_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._pulse = Pulse()
         self._witness = Witness()
@@ -103,14 +103,11 @@ class Gang:
         self._readers.pop(fd, None)
 
     def close(self) -> None:
-        """Let go of the fds, and of those that are watched; a gang that has not ended is given up.
-
-        Another thread may have just been woken by one of them: it finds nothing to read any more.
-        """
+        """Let go of the fds, and of those that are watched; a gang that has not ended is given up."""
         self._guardian.on_loss(None)
         with self._lock:
             self._state = self._state._replace(phase=Phase.ENDED)
-            self._readers.clear()
+            self._readers.clear()  # a thread that one of them has just woken finds nothing to read
             self._bells.close()
 
     # ---- starting
@@ -251,7 +248,7 @@ class Gang:
                     self._readers[fd]()
             if time.monotonic() >= self._state.deadline:
                 self._apply(On.GRACE_OVER)
-            self._treat_silence()
+            self._guardian.treat(self._pulse.remedy(time.monotonic()))
 
     def _sleep(self, timeout: int | None) -> list[tuple[int, int]]:
         """Poll; several threads may (a poll object serves one at a time, so each has its own)."""
@@ -269,9 +266,6 @@ class Gang:
             self._pulse.heard()
             return math.inf
         return self._pulse.due(time.monotonic())
-
-    def _treat_silence(self) -> None:
-        self._guardian.treat(self._pulse.remedy(time.monotonic()))
 
     def _hear_guardian(self) -> None:
         self._pulse.heard()
@@ -369,8 +363,11 @@ class Gang:
             worker.signalled_ns = time.monotonic_ns()
             wake_and_send(worker.pid, signum)
 
-    def _hush(self, signum: int) -> None:
-        self._guardian.ask("hush", signum)
+    def _hush(self, signum: int, spared: float = 0.0) -> None:
+        self._guardian.ask("hush", signum, spared)
+
+    def _part(self, signum: int) -> None:
+        self._hush(signum, machine.FAREWELL)
 
     def _sweep(self, _number: int) -> None:
         self.killed_ns = time.monotonic_ns()
@@ -387,6 +384,7 @@ class Gang:
     _carry: dict[Do, Callable[[Gang, int], None]] = {  # noqa: RUF012
         Do.SIGNAL: _signal,
         Do.HUSH: _hush,
+        Do.PART: _part,
         Do.SWEEP: _sweep,
         Do.TAKE_OVER: _take_over,
     }
@@ -395,6 +393,6 @@ class Gang:
         """Return the living workers that no signal of ours can have reached yet."""
         untouched = [worker for worker in self.living() if not worker.signalled_ns]
         for worker in untouched:
-            worker.doomed = worker.is_leaving()
+            worker.doomed = proc.is_exiting(worker.pid)
         self.first_signal_ns = self.first_signal_ns or time.monotonic_ns()
         return untouched

@@ -39,6 +39,12 @@ def weakly(method: Callable[[int], object]) -> Callable[[int], object]:
     return call
 
 
+class _Once:
+    """Whether the signal has been raised that is to be the only one."""
+
+    raised = False
+
+
 class SignalGate:
     """Handlers for one gang's signals, from ``install`` to ``restore``."""
 
@@ -47,6 +53,8 @@ class SignalGate:
         raise_for: Callable[[int], BaseException],
         forward: Callable[[int], object],
         spare: Callable[[int], object] = lambda _: False,
+        *,
+        once: bool = False,
     ) -> None:
         """Store what to do with signals.
 
@@ -55,10 +63,13 @@ class SignalGate:
             forward: Passes a signal on to the workers; it must be quick and must not block.
             spare: Asked before a terminating signal is taken for one; what is true says that it has
                 been dealt with otherwise.
+            once: Only the first is raised, by this gate or by one that is laid over it: those that come
+                later wait to be taken, and cannot take the place of what the first one has begun.
         """
         self._raise_for = raise_for
         self._forward = forward
         self._spare = spare
+        self._once = _Once() if once else None
         self._traps: list[_Trap] = []
         self._depth = 0
         self._over = False  # the handlers are to be put back
@@ -88,7 +99,9 @@ class SignalGate:
         }
         for signum, action in actions.items():
             if signal.getsignal(signum) is not signal.SIG_IGN:
-                self._traps.append(_Trap(self, signum, action))
+                trap = _Trap(self, signum, action)
+                self._traps.append(trap)
+                self._once = self._once or (trap.below._once if trap.below is not None else None)
 
     def restore(self) -> None:
         """Put the old handlers back and let go of the fds: inside ``held``, on the way out of it.
@@ -127,8 +140,8 @@ class SignalGate:
             self._depth -= 1
             if self._over and not self._depth:
                 self._let_go()
-        if self._pending and not self._depth:
-            raise self._raise_for(self.take_pending()[0])
+        if self._pending and not self._keeps_waiting:
+            raise self._exception(self.take_pending()[0])
 
     def _let_go(self) -> None:
         # Any handler of the caller's may raise in here: whoever comes again finds what is left to do,
@@ -198,9 +211,18 @@ class SignalGate:
     def _end(self, signum: int) -> None:
         if self._silent or self._spare(signum):
             return
-        if not self._depth:
-            raise self._raise_for(signum)
+        if not self._keeps_waiting:
+            raise self._exception(signum)
         self._pending.append(signum)
+
+    @property
+    def _keeps_waiting(self) -> bool:
+        return self._depth > 0 or (self._once is not None and self._once.raised)
+
+    def _exception(self, signum: int) -> BaseException:
+        if self._once is not None:
+            self._once.raised = True
+        return self._raise_for(signum)
 
 
 def _in_main_thread() -> bool:
@@ -216,6 +238,12 @@ class _Trap:
         self._signum = signum
         self._old = signal.signal(signum, self._handle)
 
+    @property
+    def below(self) -> SignalGate | None:
+        """The gate over which ours is laid."""
+        owner = getattr(self._old, "__self__", None)
+        return owner.gate if isinstance(owner, _Trap) else None
+
     def disarm(self) -> None:
         """From now on pass signals on to the old handler."""
         self._action = None
@@ -227,8 +255,7 @@ class _Trap:
 
     def _is_for_below(self) -> bool:
         """True if the gate under ours is holding: our caller's frames are procession's own too."""
-        below = getattr(self._old, "__self__", None)
-        return isinstance(below, _Trap) and below.gate.holding
+        return self.below is not None and self.below.holding
 
     def _below(self) -> Any:
         owner = getattr(self._old, "__self__", None)

@@ -8,7 +8,8 @@
     ENDED     -         -            -            -           -            -           -      -      -
 
 "Run or stop": a gang runs on while somebody lives and nobody has failed; deaths among workers that
-are still being started are judged when all have been. Every way out is the same stop: the death
+are still being started are judged when all have been. What a gang leaves that has ended well may end by
+itself for a moment, whatever the grace: a ``tee`` behind a pipe has yet to write what it was told. Every other way out is the same stop: the death
 signal to those who live, one shared grace, then SIGKILL for whatever is left. A grace of nothing
 goes to SIGKILL at once. Whoever is born into a stop gets the signal too. A further ask may only bring
 the end of the grace nearer ("sooner"); a further termination signal ends it ("now"), if it is no
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 ECHO = 1.0
 """Seconds after the first ask within which a further signal is taken for the same one: timeout(1), a
 terminal and a scheduler may each deliver theirs twice."""
+
+FAREWELL = 0.5
+"""Seconds for what well-ended workers leave to see an end of file, and to end of it."""
 
 
 class Phase(Enum):
@@ -61,6 +65,7 @@ class Do(Enum):
 
     SIGNAL = auto()  # signal number: note who is on its way out already, then signal the others
     HUSH = auto()  # signal number: have the guardian pass the stop on to what dead workers left
+    PART = auto()  # signal number: the same, in `FAREWELL` seconds
     SWEEP = auto()  # have the guardian kill every descendant
     TAKE_OVER = auto()  # kill and reap what the lost guardian guarded
 
@@ -136,8 +141,12 @@ def _stop(state: State, at: float, how: Stop) -> Step:
 
 
 def _run_or_stop(state: State, at: float, how: Stop) -> Step:
-    if state.failed or not state.living:
+    if state.failed:
         return _stop(state, at, how)
+    if not state.living:
+        deadline = at + max(how.grace, FAREWELL)
+        state = state._replace(phase=Phase.STOPPING, signum=how.signum, deadline=deadline)
+        return state, ((Do.PART, how.signum),)
     return state._replace(phase=Phase.RUNNING), ()
 
 

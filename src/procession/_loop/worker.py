@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from procession._os import proc
-from procession._report.errorfile import own_end
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,7 +32,7 @@ class Worker:
         exitcode: None while it lives; -n for a death by signal n.
         death_order: Its place among the gang's deaths: within one stamp the guardian's order counts.
         signalled_ns: When our first signal to it was sent, 0 if none was.
-        doomed: It had raised or was exiting before that signal could reach it.
+        doomed: It was exiting before that signal could reach it.
         scene: What the host said of its death, if we did not order it.
     """
 
@@ -51,13 +48,6 @@ class Worker:
         self.signalled_ns = 0
         self.doomed = False
         self.scene = Scene()
-
-    def is_leaving(self) -> bool:
-        """True if it has raised for good or is exiting: a signal of ours decides nothing any more."""
-        if own_end(self.error_file) is not None:
-            return True
-        stat = proc.stat(self.pid)
-        return stat is None or stat.exiting
 
 
 class Leftovers(NamedTuple):

@@ -16,6 +16,8 @@ from procession._os.runlock import is_locked, plain_id, run_of_lock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from procession._os.runlock import FileId
+
 RUN_ID = "PROCESSION_RUN_ID"
 _WRITES = 0o200  # in the mode of /proc/<pid>/fd/<n>: the file is open for writing (proc_pid_fd(5))
 
@@ -27,12 +29,15 @@ class Members:
         holders: Pids that have its lock open for reading, each with the lock's path in /proc.
         bearers: Pids whose initial environment names it.
         keepers: Pids that have its lock open for writing, which look after it.
+        locks: Pids of both kinds, each with the locks that it has open, as `FileId`s: more gangs than
+            one may have been given the same id, and each of them has a lock of its own.
     """
 
     def __init__(self) -> None:
         self.holders: dict[int, str] = {}
         self.bearers: set[int] = set()
         self.keepers: set[int] = set()
+        self.locks: dict[int, set[FileId]] = {}
 
     @property
     def pids(self) -> set[int]:
@@ -55,8 +60,9 @@ def all_members(user: int | None = None) -> dict[str, Members]:
     for pid in _pids(user):
         if bears := plain_id(variable(pid, RUN_ID)):
             runs.setdefault(bears, Members()).bearers.add(pid)
-        for run_id, path, keeps in _locks(pid):
+        for run_id, path, keeps, lock in _locks(pid):
             members = runs.setdefault(run_id, Members())
+            members.locks.setdefault(pid, set()).add(lock)
             if keeps:
                 members.keepers.add(pid)
             else:
@@ -86,8 +92,8 @@ def _owner(name: str) -> int | None:
         return None
 
 
-def _locks(pid: int) -> Iterator[tuple[str, str, bool]]:
-    """The locks that a process has open: the run's id, the path in /proc, whether for writing."""
+def _locks(pid: int) -> Iterator[tuple[str, str, bool, FileId]]:
+    """The locks that a process has open: run id, path in /proc, whether for writing, and which it is."""
     directory = f"/proc/{pid}/fd"
     try:
         names = os.listdir(directory)
@@ -98,6 +104,8 @@ def _locks(pid: int) -> Iterator[tuple[str, str, bool]]:
         try:
             run_id = run_of_lock(os.readlink(path))
             if run_id is not None:
-                yield run_id, path, bool(os.lstat(path).st_mode & _WRITES)
+                lock = os.stat(path)
+                keeps = bool(os.lstat(path).st_mode & _WRITES)
+                yield run_id, path, keeps, (lock.st_dev, lock.st_ino)
         except OSError:  # closed meanwhile
             continue

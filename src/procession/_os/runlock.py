@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    FileId = tuple[int, int]  # device and inode
+
 _PREFIX = "procession-run-"
 _LONGEST = 200  # bytes of a run's id; a memfd's name may have 249 (memfd_create(2)), a file's 255
 _NOEXEC_SEAL = 8  # MFD_NOEXEC_SEAL, Linux 6.3; sysctl vm.memfd_noexec=2 refuses what lacks it
@@ -56,6 +58,12 @@ def make_lock(run_id: str) -> int:
         return _unlinked(os.path.join(os.environ.get("TMPDIR") or "/tmp", name))
     fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
+
+
+def identity(lock: int) -> FileId:
+    """Return what tells this lock from others of the same name."""
+    status = os.fstat(lock)
+    return status.st_dev, status.st_ino
 
 
 def handle_of(lock: int) -> int:

@@ -25,7 +25,7 @@ class Death(NamedTuple):
         died_ns: CLOCK_MONOTONIC ns at which the guardian saw the worker's pidfd become ready.
         raised_ns: CLOCK_MONOTONIC ns at which, by its own word of this attempt, the worker raised or
             left with a status.
-        doomed: Seen with such a word, or PF_EXITING, before the first signal of ours.
+        doomed: Seen with PF_EXITING before the first signal of ours.
         missed_ns: CLOCK_MONOTONIC ns at which a peer missed it already; None if none did before its death.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ _CODES = {
 }
 
 
+@cache
 def signal_name(number: int) -> str | None:
     """The name of a signal, None where it has none (most real-time signals)."""
     try:

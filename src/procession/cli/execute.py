@@ -49,7 +49,7 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
         ProcessionError: The run could not be started or carried on.
     """
     stop_file = RunStopFile(plan.asking, plan.signals)
-    gate = SignalGate(signal_exception, stop_file.hear, stop_file.hear)
+    gate = SignalGate(signal_exception, stop_file.hear, stop_file.hear, once=True)
     with ExitStack() as stack:
         # The command's own process hears no signal from here to its end, which has been decided.
         stack.callback(gate.silence if guardian else gate.restore)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from procession._guardian.kept import KeptGuardian
     from procession._loop.gang import Gang
     from procession._os.cgroup import Leaf
+    from procession.multiprocessing.errors import ProcessFailure
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
@@ -93,6 +94,7 @@ class PContext(abc.ABC):
         self._result: RunProcsResult | None = None
         self._gate = SignalGate(signal_exception, weakly(self._forward), weakly(self._ask))
         self._held_things = ExitStack()
+        self._own_guardian: Guardian | None = None
         self._captures = Captures(self._supervision, self.stdouts, self.stderrs)
         self._ending = threading.RLock()  # one thread at a time takes a gang to its end
         look = self._supervision.look
@@ -167,6 +169,7 @@ class PContext(abc.ABC):
             if self._gang is not None:
                 self._gang.stop(int(death_sig or signal.SIGTERM), timeout, self._take_hurry)
             self._release()
+            self._see_off()
 
     @property
     def filtered_stdout(self) -> TextIO | None:
@@ -197,7 +200,9 @@ class PContext(abc.ABC):
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         """Ask ``gang`` for the worker of ``rank``."""
 
-    def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
+    def _return_values(
+        self, failures: Failures, stopped: Mapping[int, ProcessFailure]
+    ) -> dict[int, Any]:
         """Return what the workers returned, after success; add to the failures what is known of them."""
         return {} if failures or stopped else dict.fromkeys(range(self.nprocs))
 
@@ -227,11 +232,11 @@ class PContext(abc.ABC):
             self._start_gang()
             self._captures.keep_books(self._held_things)
             self._views.show(self._held_things)
-            # Ends before the views, which show what it has written.
-            self._held_things.callback(self._captures.finish)
+            self._held_things.callback(self._begin_release)
         except BaseException:
             self._start_failed = True
             self._release()
+            self._see_off()
             raise
 
     def _start_gang(self) -> None:
@@ -289,6 +294,7 @@ class PContext(abc.ABC):
         if kept is None:
             guardian = self._spawn_guardian()
             self._held_things.callback(guardian.close)
+            self._own_guardian = guardian
             return guardian
         guardian = kept.lend(self._supervision.isolate)
         self._held_things.callback(lambda: kept.take_back(swept=self._swept))
@@ -304,9 +310,21 @@ class PContext(abc.ABC):
         self._swept = gang.phase is Phase.ENDED and not gang.guardian_lost
         gang.close()
 
+    def _begin_release(self) -> None:
+        """What goes on by itself while the rest is waited for: the ends of the guardian and the views."""
+        if self._own_guardian is not None:
+            self._own_guardian.dismiss()
+        self._captures.finish()  # before the views end, which show what it has written
+        self._views.begin_end()
+
     def _finish(self) -> RunProcsResult:
-        gang = self._running_gang()
-        self._release()
+        try:
+            self._release()
+            return self._outcome(self._running_gang())
+        finally:
+            self._see_off()
+
+    def _outcome(self, gang: Gang) -> RunProcsResult:
         if gang.guardian_lost:
             raise GuardianLostError(
                 f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
@@ -326,6 +344,11 @@ class PContext(abc.ABC):
         # are put back. Whoever comes second finds it done.
         with self._ending:
             self._held_things.close()
+
+    def _see_off(self) -> None:
+        """Have no thread left, but in the command, which ends itself."""
+        if not self._supervision.exclusive:
+            self._views.see_off()
 
     def _running_gang(self) -> Gang:
         if self._gang is None:

@@ -13,6 +13,7 @@ from procession._report.weight import misses_a_peer
 from procession._report.words import signal_name
 from procession.multiprocessing.errors import ProcessFailure
 from procession.multiprocessing.errors.failure import NOT_AVAILABLE
+from procession.multiprocessing.stopped import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,28 +30,27 @@ Failures = dict[int, ProcessFailure]
 
 def explain(
     gang: Gang, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
-) -> tuple[Failures, Failures, Ledger]:
+) -> tuple[Failures, Mapping[int, ProcessFailure], Ledger]:
     """Return ``(failures, stopped, ledger)`` of a gang that has ended, failures in order of time."""
     verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
     failures = causes_first(verdict.failures, _missing(gang, verdict.failures, stderrs))
+    workers, since_boot_ns = gang.workers, gang.since_boot_ns
+    stopped = {death.local_rank: death for death in verdict.stopped}
 
-    def moment(death: Death) -> int:
-        return gang.since_boot_ns + failure_time_ns(death)
-
-    def failure(death: Death) -> ProcessFailure:
-        worker = gang.workers[death.local_rank]
-        return _failure(worker, moment(death), _evidence(worker, stdouts, stderrs))
+    def failure(rank: int) -> ProcessFailure:
+        moment = since_boot_ns + failure_time_ns(stopped[rank])
+        return _failure(workers[rank], moment, _evidence(workers[rank], stdouts, stderrs))
 
     def own_failure(death: Death) -> ProcessFailure:
-        worker = gang.workers[death.local_rank]
+        worker = workers[death.local_rank]
         status, hastened = _hastened(worker, gang.signum)
         evidence = _evidence(worker, stdouts, stderrs)._replace(hastened_by=hastened)
-        return _failure(worker, moment(death), evidence, status)
+        return _failure(worker, since_boot_ns + failure_time_ns(death), evidence, status)
 
     return (
         {death.local_rank: own_failure(death) for death in failures},
-        {death.local_rank: failure(death) for death in verdict.stopped},
-        _ledger(gang, {death.local_rank for death in verdict.stopped}),
+        Stopped(stopped, failure),
+        _ledger(gang, stopped.keys()),
     )
 
 

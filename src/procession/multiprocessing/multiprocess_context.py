@@ -16,12 +16,13 @@ from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from procession._guardian.client import Guardian
     from procession._guardian.kept import KeptGuardian
     from procession._loop.gang import Gang
+    from procession.multiprocessing.errors import ProcessFailure
     from procession.multiprocessing.failures import Failures
     from procession.multiprocessing.fork_server import ServerOrder
     from procession.multiprocessing.logs_specs import LogsSpecs
@@ -151,7 +152,9 @@ class MultiprocessContext(PContext):
         if self._gang is not None:
             self._replies.close(wanted=wants_values(self._gang))
 
-    def _return_values(self, failures: Failures, stopped: Failures) -> dict[int, Any]:
+    def _return_values(
+        self, failures: Failures, stopped: Mapping[int, ProcessFailure]
+    ) -> dict[int, Any]:
         from procession.multiprocessing.returns import settle
 
         outcomes = {rank: self._replies.take(rank) for rank in range(self.nprocs)}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from procession._report.ledger import Ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from procession.multiprocessing.errors import ProcessFailure
 
 __all__ = ["RunProcsResult"]
@@ -23,7 +25,8 @@ class RunProcsResult:
         failures: The workers that failed by themselves, the root cause first.
         stdouts: Path of each stdout.log, empty where the stream was not captured.
         stderrs: Path of each stderr.log, the same way.
-        stopped: The workers that procession ended because of those failures; never a cause.
+        stopped: The workers that procession ended because of those failures; never a cause. Their last
+            lines are read when they are asked for, so ask before the log files are removed.
         ledger: How each worker ended and by whom, what dead workers had left, what could not be ended.
         dropped: Path of a log file and number of bytes that its disk did not take in time, for those
             where there are any; of output that goes through pipes.
@@ -33,7 +36,7 @@ class RunProcsResult:
     failures: dict[int, ProcessFailure] = field(default_factory=dict)
     stdouts: dict[int, str] = field(default_factory=dict)
     stderrs: dict[int, str] = field(default_factory=dict)
-    stopped: dict[int, ProcessFailure] = field(default_factory=dict)
+    stopped: Mapping[int, ProcessFailure] = field(default_factory=dict)
     ledger: Ledger = Ledger()  # noqa: RUF009 - frozen
     dropped: dict[str, int] = field(default_factory=dict)
 

@@ -28,7 +28,7 @@ def settle(
     gang: Gang,
     outcomes: Mapping[int, Outcome],
     failures: Failures,
-    stopped: Failures,
+    stopped: Mapping[int, ProcessFailure],
     logs: tuple[Mapping[int, str], Mapping[int, str]],
 ) -> dict[int, Any]:
     """Put what the functions have left where it belongs.
@@ -77,7 +77,9 @@ def _complete(failure: ProcessFailure, outcome: Outcome) -> None:
         add_words(failure, "its function had returned")
 
 
-def _values(outcomes: Mapping[int, Outcome], stopped: Failures) -> dict[int, Any]:
+def _values(
+    outcomes: Mapping[int, Outcome], stopped: Mapping[int, ProcessFailure]
+) -> dict[int, Any]:
     """The values of those that have ended, and of those that we ended after they had returned."""
     return {
         rank: outcome.value

@@ -68,7 +68,8 @@ class Supervision:
         forward_signals: Signals that are passed on to the workers that catch them, and end nothing.
         stop_file: How workers are asked to end without a signal to them; ``PROCESSION_STOP_FILE`` of
             every worker. Without one the variable is the caller's own, if it has it.
-        run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty.
+        run_id: ``PROCESSION_RUN_ID`` of every worker; a random one where empty. Gangs may share one; then
+            `procession reap` takes the run for one that goes on while anybody looks after one of them.
         exclusive: This process starts nothing but the gang, so that whatever becomes its child is
             the gang's. The command sets it; a library user's process may have children of its own.
         guardian: One that outlives the gang: the command starts it before its own imports, which

@@ -50,6 +50,7 @@ def tail_logfile(
         finished.wait()
     finally:
         tail.finish(view)
+        tail.see_off()
 
 
 class TailLog:
@@ -158,6 +159,16 @@ class TailLog:
 
         Where ``dst`` takes no byte for 5 s, the rest is skipped and a warning says how much.
         """
+        self.end()
+        tail.see_off()
+
+    def begin_end(self) -> None:
+        """Begin to `stop`, and do not wait: nothing will be written any more."""
+        if self._view is not None:
+            tail.bring_to_end(self._view)
+
+    def end(self) -> None:
+        """As `stop`, but leave the thread that all share, if it has nothing more to show, to end by itself."""
         if self._view is not None:
             self._skipped |= tail.finish(self._view)
         self._stopped = True

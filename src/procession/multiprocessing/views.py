@@ -51,6 +51,7 @@ class Views:
         self._envs = envs
         self.filtered_stdout: TextIO | None = None
         self.filtered_stderr: TextIO | None = None
+        self._tail_logs: list[TailLog] = []
 
     def show(self, held: ExitStack) -> None:
         """Begin to show; ``held`` shows the rest and ends it.
@@ -72,8 +73,19 @@ class Views:
                 tail_log = self._make(files, console)
                 if words and copy is not None:
                     _copy_lines(tail_log, words, copy)
-                held.callback(tail_log.stop)
-                tail_log.start()
+                held.callback(tail_log.end)
+                self._tail_logs.append(tail_log.start())
+
+    def begin_end(self) -> None:
+        """Begin to show the rest, and do not wait: nothing will be written any more."""
+        for tail_log in self._tail_logs:
+            tail_log.begin_end()
+
+    def see_off(self) -> None:
+        """Wait for the end of the thread that has shown all, unless others are shown in this process."""
+        tail = sys.modules.get("procession._logs.tail")  # who has not imported it has shown nothing
+        if tail is not None:
+            tail.see_off()
 
     def _make(self, files: dict[int, str], console: TextIO) -> TailLog:
         from procession.multiprocessing.tail_log import TailLog

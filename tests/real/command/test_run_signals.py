@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from procession.testing import wait_for_text
+from procession.testing import wait_for_text, wait_gone
 
 WAIT = """\
 import os, signal, sys
@@ -183,6 +183,27 @@ def test_what_the_report_says_is_what_it_ends_with(here: Any) -> None:
             pass
     ended = here.end(process)
     assert (ended.code, ended.report["exit_code"], ended.report["origin"]) == (3, 3, "worker")
+
+
+def test_the_first_signal_is_the_reason_whatever_comes_after_it(here: Any) -> None:
+    """Others come when the workers are gone and the person is being told how: too late to change it."""
+    here.file("s.py", WAIT.format("signal.signal(15, signal.SIG_IGN); print(os.getpid())"))
+    with full_pipe() as (reading, writing):
+        process = here.start("--shutdown-timeout", "0", "s.py", stderr=writing)
+        os.close(writing)
+        worker = int(process.stdout.readline().partition(":")[2])
+        assert process.stdout.readline().endswith("ready\n")
+        process.send_signal(signal.SIGTERM)
+        assert wait_gone([worker]) == []
+        for _ in range(20):
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)  # it says what became of the worker, and nobody listens
+        while os.read(reading, 65536):
+            pass
+    ended = here.end(process)
+    assert (ended.code, ended.report["message"]) == (143, "SIGTERM ended the run")
+    assert ended.report["ledger"]["workers"][0]["told"] == "SIGKILL"
 
 
 @contextmanager

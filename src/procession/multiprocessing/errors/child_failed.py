@@ -9,6 +9,8 @@ from procession._report.ledger import Ledger
 from procession.multiprocessing.errors.failure import NOT_AVAILABLE, ProcessFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from procession._report.view import FailureView, ReportView
 
 __all__ = ["ChildFailedError"]
@@ -34,7 +36,7 @@ class ChildFailedError(Exception):
         self,
         name: str,
         failures: dict[int, ProcessFailure],
-        stopped: dict[int, ProcessFailure] | None = None,
+        stopped: Mapping[int, ProcessFailure] | None = None,
         ledger: Ledger = Ledger(),  # noqa: B008 - a tuple
     ) -> None:
         self.name = name
