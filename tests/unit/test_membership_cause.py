@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procession._membership.cause import Finding, Suspect, first
-from procession._membership.clocks import Bounds, ahead, moment
+from procession._membership.clocks import Bounds, ahead, moment, tighter
 from procession._membership.model import (
     Account,
     Beat,
@@ -70,6 +70,29 @@ def test_the_truth_is_within_the_bounds(offset: int, there: int, back: int, wait
     assert bounds is not None
     assert bounds.least <= offset <= bounds.most
     assert abs(bounds.middle - offset) <= bounds.doubt
+
+
+QUICK, SLOW = Beat("a", 1000, 1005), Beat("a", 2000, 2900)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (None, None, None),
+        (None, SLOW, SLOW),
+        (QUICK, None, QUICK),
+        (QUICK, SLOW, QUICK),
+        (SLOW, Beat("a", 3000, 3001), Beat("a", 3000, 3001)),
+        (QUICK, Beat("a", 2000, 2005), Beat("a", 2000, 2005)),  # as good, and later
+        (QUICK, Beat("b", 2000, 2900), Beat("b", 2000, 2900)),  # another leads
+        (Beat("a", 1000, 0), SLOW, SLOW),  # a store that takes no time
+        (QUICK, Beat("a", DAY, DAY + 900), Beat("a", DAY, DAY + 900)),  # clocks have drifted
+    ],
+)
+def test_the_reading_that_tells_most_is_kept(
+    old: Beat | None, new: Beat | None, expected: Beat | None
+) -> None:
+    assert tighter(old, new) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from procession._agent.words import roll_call
 from procession._membership import machine
+from procession._membership.clocks import tighter
 from procession._membership.machine import (
     Call,
     CallOff,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from procession._membership.machine import Effect, Event
     from procession._membership.meeting import Meeting
-    from procession._membership.model import Round, Terms
+    from procession._membership.model import Beat, Round, Terms
 
 _BEFORE_FIRST_WORD = 1.0  # seconds: who has not waited so long is told nothing
 _BETWEEN_WORDS = 15.0
@@ -120,6 +121,7 @@ class Agent:
         self._say = say
         self._clock = clock
         self._beat_due = math.inf  # while this host does not lead
+        self._heard: Beat | None = None  # of the leader's clock, what tells most
         self._ending = ending
         self._raised: BaseException | None = None  # what ends this agent
         self._not_started: ProcessionError | None = None
@@ -246,6 +248,7 @@ class Agent:
     def _step(self, event: Event) -> None:
         before, knew = self._state.phase, self._state.view.members
         self._state, effects = machine.step(self._state, event)
+        self._heard = tighter(self._heard, self._state.view.beat)
         if self._state.phase is Phase.JOINING and before is not Phase.JOINING:
             self._waiting_since = time.monotonic()
             self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
@@ -304,7 +307,7 @@ class Agent:
 
     def _tell(self, effect: Tell) -> None:
         port = 0 if effect.fate is Fate.FAILING else self._crew.free_port()
-        timed = effect.account._replace(told_at=self._clock(), beat=self._state.view.beat)
+        timed = effect.account._replace(told_at=self._clock(), beat=self._heard)
         self._meeting.tell(effect.generation, effect.fate, port, timed)
 
     def _called(self, _effect: Call) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from procession._membership.model import Outcome
+    from procession._membership.model import Beat, Outcome
 
 _DRIFT = 10_000  # one part of so many: two crystals, each up to 50 millionths off
 
@@ -57,6 +57,20 @@ def ahead(outcome: Outcome, leader: str) -> Bounds | None:
     drifted = max(told - beat.heard, 0) // _DRIFT
     bounds = Bounds(told - outcome.heard, beat.heard - beat.at + drifted)
     return bounds if bounds.least <= bounds.most else None
+
+
+def tighter(old: Beat | None, new: Beat | None) -> Beat | None:
+    """Which of two readings of the leader's clock tells more; the later one where that is equal.
+
+    Args:
+        old: The one that was kept so far.
+        new: A later one.
+    """
+    if old is None or new is None:
+        return old or new
+    drifted = max(new.heard - old.heard, 0) // _DRIFT
+    as_late = new.heard - new.at <= old.heard - old.at + drifted
+    return new if as_late or new.id != old.id or not old.heard else old
 
 
 def moment(at: int, offset: Bounds | None) -> Bounds | None:

@@ -52,7 +52,7 @@ time.time_ns = lambda: real() + int(os.environ["SIMULATED_SKEW"])
 known = os.uname_result((uname[0], os.environ["SIMULATED_HOST"], *uname[2:]))
 os.uname = lambda: known
 """
-# Rank 1 raises first, and is held up at its exit; rank 0 leaves a second later, and is dead at once.
+# Rank 1 raises first, and is held up at its exit; rank 0 leaves some seconds later, and is dead at once.
 TWO_FAIL = """
 import atexit, os, sys, threading, time
 while not os.path.exists(f"{sys.argv[1]}/go"):
@@ -60,7 +60,7 @@ while not os.path.exists(f"{sys.argv[1]}/go"):
 if os.environ["RANK"] == "0":
     while not os.path.exists(f"{sys.argv[1]}/raised"):
         time.sleep(0.02)
-    time.sleep(1)
+    time.sleep(3)
     sys.exit(5)
 atexit.register(threading.Event().wait, 60)
 atexit.register(open, f"{sys.argv[1]}/raised", "w")
@@ -205,7 +205,7 @@ def test_the_first_failure_is_the_cause_whatever_the_clocks_show(hosts: Hosts) -
     assert [failure["rank"] for failure in files[0]["failures"]] == [1, 0]
     later = files[0]["failures"][1]
     between = later["timestamp_ns"] - files[0]["root_cause"]["timestamp_ns"]
-    assert between + later["doubt_ns"] > 0.9e9
+    assert between + later["doubt_ns"] > 2.9e9
     assert [host["fate"] for host in files[0]["hosts"]] == ["failed", "failed"]
 
 
@@ -251,7 +251,9 @@ def test_each_host_tells_of_its_part(hosts: Hosts) -> None:
         assert told[-1]["agent_restarts"] == 1
         assert json.loads(told[0]["metadata"])["group_world_size"] == 2
     end = ["RESTARTING", "RENDEZVOUS", "START", "SUCCEEDED", "SUCCEEDED"]
-    assert states[1] == ["RENDEZVOUS", "START", "FAILED", *end]
+    # Its own failure may come back to it, from the store, before the last of its workers has ended.
+    failed = [state for state in states[1] if state != "STOPPING"]
+    assert failed == ["RENDEZVOUS", "START", "FAILED", *end]
     assert states[0][:2] == ["RENDEZVOUS", "START"]
     assert states[0][-5:] == end
     assert set(states[0][2:-5]) <= {"STOPPING", "TERMINATED", "SUCCEEDED"}
