@@ -291,8 +291,6 @@ def _be_nanny(
     try:
         _occupy_standard()
         os.setsid()
-        while os.open(os.devnull, os.O_RDWR) <= 2:  # what a caller has closed is not to be ours
-            pass
         ignored = lean.ignored_signals()
         lean.become_deaf()
         parent = Parent(launcher)
