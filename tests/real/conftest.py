@@ -139,6 +139,6 @@ def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 @pytest.fixture
 def client(make_cluster: Callable[..., Cluster]) -> Iterator[Client]:
     """A client of a cluster of one."""
-    found = Client(make_cluster().settings())
+    found = Client(make_cluster().settings(request_timeout="10"))  # a busy machine is no fault
     yield found
     found.close()
