@@ -196,20 +196,21 @@ def expected(case: Case) -> Outcome:
     guardian_killed = case.hits(guardian, by=killed)
     told = next((s.signum for s in case.strokes if case.hits(*launcher, by=(s.signum,))), SIGTERM)
     fatal = next((s.signum for s in case.strokes if s.victim in worker), SIGKILL)
+    # With the first process of a PID namespace, its guardian, the kernel ends all others.
+    lost = guardian_killed and case.isolate != "pidns"
     lots = (LOST, GOES_ON, UNHANDLED)  # at a random moment SIGTERM follows, to end who was not hurt
     ends = (
         (case.hits(Victim.ANYBODY, by=killed), either(KILLED, failed(SIGKILL), *lots)),
         (case.moment is Moment.RANDOM and guardian_killed, either(*lots)),
-        # In a sweep the launcher is a few milliseconds from its own end.
+        # In a sweep the launcher is a few milliseconds from its own end, and may have come to it.
         (
-            case.moment is Moment.SWEEP and launcher_killed and not guardian_killed,
-            either(KILLED, signalled(SIGTERM)),
+            case.moment is Moment.SWEEP and launcher_killed,
+            either(KILLED, signalled(SIGTERM))._replace(needs_reap=lost),
         ),
-        # With the first process of a PID namespace, its guardian, the kernel ends all others.
-        (launcher_killed and guardian_killed, KILLED._replace(needs_reap=case.isolate != "pidns")),
-        (case.moment is Moment.SWEEP, either(signalled(SIGTERM), signalled(told))),
+        (launcher_killed and guardian_killed, KILLED._replace(needs_reap=lost)),
         (launcher_killed, KILLED),
-        (case.stubborn, signalled(SIGTERM)),  # it had been asked to end, whatever happened then
+        # It had been asked to end, whatever happened then; a further signal ends the grace at most.
+        (case.stubborn, signalled(SIGTERM)),
         (guardian_killed and case.hits(*launcher, by=TERMINATING), either(LOST, signalled(told))),
         (case.hits(*launcher, by=TERMINATING), signalled(told)),
         (guardian_killed, LOST),
