@@ -229,7 +229,7 @@ def test_signals_between_attempts(here: Any) -> None:
     here.file("s.py", "raise SystemExit(1)")
     process = here.start(*RESTARTS, "-r", "3", "s.py", stderr=subprocess.PIPE)
     for attempt in range(2, 12):
-        while f"attempt {attempt} of 1000 starts" not in (line := process.stderr.readline()):
+        while f"attempt {attempt} of 1000: " not in (line := process.stderr.readline()):
             assert "SIGUSR1 was not passed on" in line  # the signal before found a worker after all
         process.send_signal(signal.SIGUSR1)  # about now one gang has gone and none is there yet
     process.send_signal(signal.SIGTERM)
