@@ -173,13 +173,13 @@ class SignalGate:
         with suppress(BlockingIOError):
             os.read(self.wake_fd, 4096)
 
-    def sleep(self, seconds: float, fd: int = -1) -> None:
-        """Sleep until a terminating signal is there, ``fd`` is readable, or the time is over; held.
+    def sleep(self, seconds: float, *fds: int) -> None:
+        """Sleep until a terminating signal is there, one of the fds is readable, or time is over; held.
 
         A signal of another kind may end it early.
         """
         poller = select.poll()
-        for each in (self.wake_fd, fd):
+        for each in (self.wake_fd, *fds):
             if each >= 0:
                 poller.register(each, select.POLLIN)
         if not self._pending:

@@ -48,6 +48,7 @@ class Member(NamedTuple):
         node_rank: The rank that it was given, None where it has no wish.
         address: By which the others reach it.
         port: A port that is free on it, for MASTER_PORT.
+        door: A port at which its agent hears other hosts, 0 for none.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Member(NamedTuple):
     node_rank: int | None = None
     address: str = ""
     port: int = 0
+    door: int = 0
 
 
 class Beat(NamedTuple):

@@ -129,13 +129,15 @@ class HostCrew:
         with suppress(GuardianLostError):
             self._note_result(context.wait(0))
 
-    def wait(self, fd: int, timeout: float) -> list[Failing | Ended]:
+    def wait(self, fd: int, timeout: float, also: int = -1) -> list[Failing | Ended]:
         """Sleep until something happens to them, ``fd`` is readable or so many seconds are over.
 
         Raises:
             SignalException: A signal to end this launcher has come.
         """
-        found = self._idle(fd, timeout) if self._workers is None else self._attend(fd, timeout)
+        found = (
+            self._idle(fd, timeout, also) if self._workers is None else self._attend(fd, timeout)
+        )
         if self._gate.pending and not found:
             raise self._raise_for(self._gate.take_pending()[0])
         return found
@@ -149,8 +151,8 @@ class HostCrew:
         """Find a port for the next round."""
         return free_port()
 
-    def _idle(self, fd: int, timeout: float) -> list[Failing | Ended]:
-        self._gate.sleep(timeout, fd)
+    def _idle(self, fd: int, timeout: float, also: int) -> list[Failing | Ended]:
+        self._gate.sleep(timeout, fd, also)
         return []
 
     def _note_end(self) -> None:

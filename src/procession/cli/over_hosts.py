@@ -14,7 +14,8 @@ from procession._report.render import render_report
 from procession._restarts.policy import RestartPolicy
 from procession.cli.crew import HostCrew
 from procession.cli.execute import Run, signal_exception
-from procession.cli.places import Place, place_at_hub
+from procession.cli.gathering import GatheringCrew
+from procession.cli.places import Place, place_at_etcd, place_at_hub
 from procession.cli.say import columns, say, write
 from procession.errors import (
     RendezvousConnectionError,
@@ -66,7 +67,7 @@ class RunOverHosts(Run):
             place.member.id,
             self._terms(nodes),
             place.meeting,
-            crew,
+            GatheringCrew(crew, place.door, lambda: place.meeting.is_good),
             Patience(nodes.join, nodes.last_call),
             say,
             clock,
@@ -85,14 +86,13 @@ class RunOverHosts(Run):
         if nodes.hub is not None:
             return place_at_hub(nodes, nodes.hub, self.run_id, member, clock)
         from procession._etcd.access import settings_for
-        from procession._etcd.meeting import EtcdMeeting
 
         settings = settings_for(nodes.endpoint, nodes.conf, os.environ)
         if nodes.serves:
             from procession.cli.own_etcd import place_with_etcd
 
             return place_with_etcd(nodes, settings, self.run_id, member, clock, self.gate)
-        return Place(EtcdMeeting(settings, self.run_id, member, nodes.lease, clock), member)
+        return place_at_etcd(nodes, settings, self.run_id, member, clock)
 
     def _terms(self, nodes: Nodes) -> Terms:
         policy = self.plan.restarts or RestartPolicy()

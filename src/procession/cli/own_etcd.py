@@ -25,7 +25,8 @@ from procession._os.ports import free_port
 from procession._os.reach import addresses, is_loopback, is_this_host
 from procession._store.endpoint import Endpoint
 from procession._store.news import News
-from procession.cli.places import Place
+from procession.cli.gathering import at_door
+from procession.cli.places import Place, place_at_etcd
 from procession.cli.say import say
 from procession.errors import (
     ProcessionError,
@@ -71,7 +72,8 @@ class OwnEtcd(Place):
         clock: SteadyClock,
         server: Server,
     ) -> None:
-        super().__init__(EtcdMeeting(settings, run_id, member, nodes.lease, clock), member)
+        member, door = at_door(member)
+        super().__init__(EtcdMeeting(settings, run_id, member, nodes.lease, clock), member, door)
         self._settings = settings
         self._keys = codec.Keys(run_id)
         self._clock = clock
@@ -128,6 +130,7 @@ class OwnEtcd(Place):
 
     def close(self) -> None:
         """End the etcd."""
+        super().close()
         self._server.close()
 
 
@@ -228,7 +231,7 @@ def place_with_etcd(
             server.close()
         raise
     if server is None:
-        return Place(EtcdMeeting(settings, run_id, member, nodes.lease, clock), member)
+        return place_at_etcd(nodes, settings, run_id, member, clock)
     known = member if member.address else member._replace(address=place.host)
     return OwnEtcd(nodes, settings, run_id, known, clock, server)
 

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from procession._agent.words import host_names
@@ -15,14 +16,18 @@ from procession._hub.meeting import HubMeeting
 from procession._hub.state import HubState
 from procession._membership.model import Verdict
 from procession._os.reach import address_towards, is_this_host
+from procession.cli.gathering import at_door
 from procession.cli.say import say
 from procession.errors import RendezvousConnectionError, StartError, UsageError
 
 if TYPE_CHECKING:
+    from procession._agent.muster import Door
+    from procession._etcd.settings import Settings
     from procession._hub.server import Hub
     from procession._membership.meeting import Meeting
     from procession._membership.model import Member
     from procession._os.steady import SteadyClock
+    from procession._store.endpoint import Endpoint
     from procession.cli.crew import HostCrew
     from procession.cli.hub import HubWish
     from procession.cli.nodes import Nodes
@@ -36,11 +41,13 @@ class Place:
     Args:
         meeting: This host's part in it.
         member: This host.
+        door: Where others come to it before workers start.
     """
 
-    def __init__(self, meeting: Meeting, member: Member) -> None:
+    def __init__(self, meeting: Meeting, member: Member, door: Door | None) -> None:
         self.meeting = meeting
         self.member = member
+        self.door = door
 
     def ended_by(self, signum: int) -> None:
         """Somebody ends this host's part."""
@@ -50,6 +57,8 @@ class Place:
 
     def close(self) -> None:
         """Let go of it."""
+        if self.door is not None:
+            self.door.close()
 
 
 class OwnHub(Place):
@@ -58,12 +67,15 @@ class OwnHub(Place):
     Args:
         meeting: This host's part in it.
         member: This host.
+        door: Where others come to it before workers start.
         hub: It.
         state: What it knows.
     """
 
-    def __init__(self, meeting: Meeting, member: Member, hub: Hub, state: HubState) -> None:
-        super().__init__(meeting, member)
+    def __init__(
+        self, meeting: Meeting, member: Member, door: Door | None, hub: Hub, state: HubState
+    ) -> None:
+        super().__init__(meeting, member, door)
         self._hub = hub
         self._state = state
         hub.start()
@@ -95,6 +107,7 @@ class OwnHub(Place):
 
     def close(self) -> None:
         """Close the hub."""
+        super().close()
         self._hub.close(f"{self.member.host}, at which the hosts meet, has ended")
 
 
@@ -121,9 +134,29 @@ def place_at_hub(
         member = member._replace(node_rank=0)  # MASTER_ADDR is this host's
     if not member.address:
         member = member._replace(address=_address(wish, hub))
+    member, door = at_door(member)
     terms = (wish.place, run_id, nodes.number)
     meeting = HubMeeting(*terms, member, nodes.lease, clock, leads=hub is not None)
-    return Place(meeting, member) if hub is None else OwnHub(meeting, member, hub, state)
+    if hub is None:
+        return Place(meeting, member, door)
+    return OwnHub(meeting, member, door, hub, state)
+
+
+def place_at_etcd(
+    nodes: Nodes, settings: Settings, run_id: str, member: Member, clock: SteadyClock
+) -> Place:
+    """Join an etcd that runs; see ``place_at_hub``."""
+    from procession._etcd.meeting import EtcdMeeting
+
+    member, door = at_door(member if member.address else towards(member, settings.endpoints[0]))
+    return Place(EtcdMeeting(settings, run_id, member, nodes.lease, clock), member, door)
+
+
+def towards(member: Member, place: Endpoint) -> Member:
+    """A host with the address by which it reaches a place; without, where that cannot be said."""
+    with suppress(OSError):
+        return member._replace(address=address_towards(*place))
+    return member
 
 
 def _address(wish: HubWish, hub: Hub | None) -> str:
