@@ -63,7 +63,8 @@ class Net:
             run("ip", "link", "set", f"{self.name}b", "up")
             for number in self._members:
                 self.start_member(number)
-            self.wait_for_etcd()
+            if self._members:
+                self.wait_for_etcd()
         except BaseException:
             self.close()
             raise
