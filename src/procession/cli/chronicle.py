@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing import RunProcsResult
 
 EVENTS = "events.jsonl"
+TO_FILE = "jsonl:"
 
 _LONGEST_TEXT = 16 * 1024  # characters; all of it is in the worker's error.json
 _MOST_ITEMS = 100
@@ -64,7 +65,10 @@ class Chronicle:
         self._began = time.monotonic()
         self._stopping = False
         self._waiting: list[str] = []
-        self._broken = False
+        self._own: _Lines | None = None
+        self._other = (
+            _Lines(plan.events[len(TO_FILE) :]) if plan.events.startswith(TO_FILE) else None
+        )
         self._pids: dict[int, int] = {}
         self._first = 0  # rank of local rank 0
         self._world = 0
@@ -211,22 +215,38 @@ class Chronicle:
         }
 
     def _tell(self, events: list[dict[str, Any]]) -> None:
-        self._waiting += map(json.dumps, events)
-        directory = self._directory.path
-        if directory is not None and self._waiting and not self._broken:
-            lines, self._waiting = self._waiting, []
-            self._write(os.path.join(directory, EVENTS), "\n".join(lines))
-        if self._destination != "null":
+        lines = [json.dumps(event) for event in events]
+        self._waiting += lines
+        if self._own is None and self._directory.path is not None:
+            self._own = _Lines(os.path.join(self._directory.path, EVENTS))
+        if self._own is not None:
+            self._own.append(self._waiting)
+        if self._own is not None or self._pids:  # workers have started: there will be no directory
+            self._waiting = []
+        if self._other is not None:
+            self._other.append(lines)
+        elif self._destination != "null":
             _hand_on(events, self._destination)
 
-    def _write(self, path: str, text: str) -> None:
+
+class _Lines:
+    """A file to which lines are appended; once it could not be written that is said, and all."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self._broken = False
+
+    def append(self, lines: list[str]) -> None:
+        """Append lines, all by one write."""
+        if self._broken:
+            return
         try:
-            append_line(path, text)
+            append_line(self._path, "\n".join(lines))
         except OSError as error:
             self._broken = True
-            if error.errno in _FULL:  # whoever watches the space says so
-                return
-            say(f"{path} could not be written: {error.strerror}; no further events go there")
+            if error.errno not in _FULL:  # whoever watches the space says so
+                why = f"{self._path} could not be written: {error.strerror}"
+                say(f"{why}; no further events go there")
 
 
 def _cause(report: Mapping[str, Any]) -> str:

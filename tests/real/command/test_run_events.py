@@ -119,6 +119,16 @@ def test_events_go_elsewhere_too(where: str, here: Any) -> None:
     assert other == own
 
 
+def test_another_file_that_cannot_be_written_is_said_once(here: Any) -> None:
+    ended = here.script("", "--event-log-handler", "jsonl:/none/such")
+    assert ended.code == 0
+    assert ended.err == (
+        "procession: /none/such could not be written: No such file or directory; no further events go "
+        "there\n"
+    )
+    assert states(events(ended.runs / "latest" / "events.jsonl"))[-1] == ("SUCCEEDED", None)
+
+
 def test_no_directory_no_file(here: Any) -> None:
     ended = here.script("", "--log-dir", "/dev/null")
     assert ended.code == 0
