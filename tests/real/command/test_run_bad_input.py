@@ -87,8 +87,10 @@ GRAMMAR = (
         (
             ["--nnodes", "2", "train.py"],
             2,
-            "--nnodes 2 --rdzv-backend static: hosts meet at etcd (v3); other places come later. "
-            "Give --rdzv-backend etcd --rdzv-endpoint HOST:2379.\n",
+            "--nnodes 2: say where the hosts meet, the same on all: --rdzv-backend c10d --rdzv-endpoint "
+            "HOST:29400, where HOST is one of them; or --master-addr HOST --master-port PORT and each "
+            "host's --node-rank, HOST being that of 0; or --rdzv-backend etcd --rdzv-endpoint HOST:2379 "
+            "--rdzv-id NAME.\n",
         ),
         (
             ["--signals-to-handle", "SIGTREM", "train.py"],

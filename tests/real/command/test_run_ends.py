@@ -307,7 +307,7 @@ def test_as_a_library(here: Any) -> None:
     )
     said = [line.partition("]:")[2] for line in ended.out.splitlines()]
     assert said[:2] == ["None", "inner.py 4"]
-    assert said[2].startswith("--nnodes 2 --rdzv-backend static: hosts meet at etcd (v3);")
+    assert said[2].startswith("--nnodes 2: say where the hosts meet, the same on all:")
 
 
 def test_a_reader_that_leaves_ends_the_view_only(here: Any) -> None:
