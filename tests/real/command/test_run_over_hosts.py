@@ -251,11 +251,10 @@ def test_each_host_tells_of_its_part(hosts: Hosts) -> None:
         assert told[-1]["agent_restarts"] == 1
         assert json.loads(told[0]["metadata"])["group_world_size"] == 2
     end = ["RESTARTING", "RENDEZVOUS", "START", "SUCCEEDED", "SUCCEEDED"]
-    # Its own failure may come back to it, from the store, before the last of its workers has ended.
-    failed = [state for state in states[1] if state != "STOPPING"]
-    assert failed == ["RENDEZVOUS", "START", "FAILED", *end]
-    assert states[0][:2] == ["RENDEZVOUS", "START"]
-    assert states[0][-5:] == end
+    for each in states.values():
+        assert (each[:2], each[-5:]) == (["RENDEZVOUS", "START"], end)
+    # A host may be told to stop once it has told of its failure; the other's worker may be through.
+    assert set(states[1][2:-5]) - {"STOPPING"} == {"FAILED"}
     assert set(states[0][2:-5]) <= {"STOPPING", "TERMINATED", "SUCCEEDED"}
 
 
