@@ -136,10 +136,9 @@ def test_reap_removes_the_cgroup_of_a_lost_run(tmp_path: Path) -> None:
 @needs_cgroup2
 def test_a_deserted_cgroup_is_removed_by_reap() -> None:
     leaf = make_leaf("nobody-has-this-id")
-    remove_deserted_cgroups(["nobody-has-this-id"])
+    remove_deserted_cgroups([leaf.path], ["nobody-has-this-id"])
     assert Path(leaf.path).exists()
-    others = {run_of_leaf(path) or "" for path in leaves() if path != leaf.path}
-    remove_deserted_cgroups(others)
+    remove_deserted_cgroups([leaf.path], ["another-id"])
     assert not Path(leaf.path).exists()
 
 

@@ -26,7 +26,7 @@ from tests.stress.matrix import Case, Moment, Outcome, Stroke, Victim
 
 from procession._guardian.unguarded import remove_deserted_cgroups
 from procession._os import members, proc
-from procession._os.cgroup import leaf_around, leaves, make_leaf, run_of_leaf
+from procession._os.cgroup import leaf_around, make_leaf
 from procession.testing import Inventory, Ready, RollCall, describe, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -254,8 +254,7 @@ class Play:
 
     def remove_deserted_cgroup(self) -> None:
         """As ``procession reap`` does where nobody lives of a run; by itself it would end others' runs."""
-        others = {run_of_leaf(path) or "" for path in leaves() if path != self.leaf}
-        remove_deserted_cgroups(others)
+        remove_deserted_cgroups([self.leaf] if self.leaf else [], [])
 
     def ended(self) -> tuple[int, str, str]:
         """The launcher's exit status, the last line of its stdout and all of its stderr."""

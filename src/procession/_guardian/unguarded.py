@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._guardian.sweep import end_all, wait_for_any
-from procession._os import cgroup
-from procession._os.cgroup import Leaf, leaf_around
+from procession._os.cgroup import Leaf, leaf_around, run_of_leaf
 from procession._os.members import Members, members
 from procession._os.proc import Stat, ancestry, everybody
 
@@ -41,10 +40,16 @@ def end_run(run_id: str) -> tuple[Remains, Remains]:
     return ended
 
 
-def remove_deserted_cgroups(runs: Collection[str]) -> None:
-    """Remove the cgroups of runs that are over, those of none of ``runs``; none with a process in it."""
-    for path in cgroup.leaves():
-        if cgroup.run_of_leaf(path) not in runs:
+def remove_deserted_cgroups(paths: Iterable[str], runs: Collection[str]) -> None:
+    """Remove the cgroups of runs that are over; none with a process in it.
+
+    Args:
+        paths: Cgroups of runs, listed before ``runs`` were: a run has its lock before its cgroup, so
+            that of one which is just being started is not taken for deserted.
+        runs: Those that somebody looks after.
+    """
+    for path in paths:
+        if run_of_leaf(path) not in runs:
             Leaf(path).remove()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession._guardian.sweep import describe
 from procession._guardian.unguarded import end_run, remains, remove_deserted_cgroups
+from procession._os.cgroup import leaves
 from procession._os.members import all_members
 from procession._os.runlock import plain_id
 from procession.cli.parser import HelpFormatter
@@ -97,11 +98,12 @@ def _reap(args: Namespace) -> int:
         return _reap_one(args)
     if args.force:
         raise UsageError("--force is for one run. Name it: procession reap RUN --force.")
+    cgroups = leaves()
     runs = all_members(user=os.geteuid())
     lost = {run_id: run for run_id, run in runs.items() if not run.looked_after}
     statuses = [_end(run_id, run, args.dry_run) for run_id, run in sorted(lost.items())]
     if not args.dry_run:
-        remove_deserted_cgroups(runs.keys() - lost.keys())
+        remove_deserted_cgroups(cgroups, runs.keys() - lost.keys())
     if kept := sorted(runs.keys() - lost.keys()):
         _tell(f"looked after, and not touched: {', '.join(kept)}")
     if not lost:
