@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from procession.testing import wait_gone
 
 AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
-_STARTS = 30  # of a process that ends at once, in the time that a sweep may take: 60 ms where nothing else runs
+_STARTS = 100  # of a process that ends at once, in the time that a sweep may take: 0.2 s where nothing else runs
 
 
 def at_once() -> float:
