@@ -30,10 +30,9 @@ def server_settings() -> dict[str, Any]:
 
 def interpreter_flags() -> list[str]:
     """Return the options this interpreter was started with, as its children should be."""
-    if len(sys.orig_argv) > 1 and not sys.orig_argv[1].startswith(
-        "-"
-    ):  # a script, and nothing before
-        return []
+    _, *words = sys.orig_argv or [""]
+    if words and not words[0].startswith("-"):
+        return []  # a script right behind the interpreter: no need of subprocess to say so
     from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
     return list(_args_from_interpreter_flags())
