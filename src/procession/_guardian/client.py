@@ -37,6 +37,7 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 _CHANNEL_FD, _LOCK_FD, _REPORT_FD = 3, 4, 5
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
+_LATE_MS = 3000  # more for one that is not stopped
 
 
 class Guardian:
@@ -159,7 +160,10 @@ class Guardian:
         if pidfd is not None:
             if not _readable(pidfd, _FAREWELL_MS):
                 send(self.pid, signal.SIGCONT)
-            if not _readable(pidfd, _FAREWELL_MS):
+            # One that runs is late, on a host with more to do, and has still to end what it guards.
+            if not _readable(pidfd, _FAREWELL_MS) and not is_stopped(self.pid):
+                _readable(pidfd, _LATE_MS)
+            if not _readable(pidfd, 0):
                 send(self.pid, signal.SIGKILL)
             _readable(pidfd, _FAREWELL_MS)
             os.close(pidfd)

@@ -149,7 +149,9 @@ def test_what_a_fork_would_break_is_said_once(here: Any) -> None:
     here.file("s.py", "import sys\nprint('threaded' in sys.modules)\nsys.exit(1)\n")
     ended = here.run("-n", "2", "--max-restarts", "1", "--preload", "threaded", "s.py")
     assert ended.err.count("the import of 'threaded' has left the thread 'meter'") == 1
-    assert (ended.logs(0) / "stdout.log").read_text() == "False\n"
+    said = {(ended.logs(rank) / "stdout.log").read_text() for rank in (0, 1)}
+    assert "False\n" in said  # the other may have been stopped before it could say anything
+    assert said <= {"False\n", ""}
 
 
 def test_explain_shows_the_server(here: Any) -> None:

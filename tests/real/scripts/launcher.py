@@ -37,8 +37,8 @@ def main(entry: str, fifo: str, logs: str, grace: float) -> int:
     if os.environ.get("FORK_AFTER_START") and os.fork() == 0:
         while True:
             signal.pause()
-    print("guardian", context._gang._guardian.pid, flush=True)
-    try:
+    try:  # who reads the line may send a signal at once
+        print("guardian", context._gang._guardian.pid, flush=True)
         result = context.wait()
         print("result", {r: f.exitcode for r, f in result.failures.items()}, flush=True)
     except SignalException as stop:
