@@ -69,11 +69,36 @@ def ours(deed: str, hosts: int) -> float:
         return driven("etcd_hosts.py", deed, str(hosts), endpoint)
 
 
+def at_hub(deed: str, hosts: int) -> float:
+    return driven("etcd_hosts.py", deed, str(hosts), "hub")
+
+
 def torchs(hosts: int) -> float:
     return driven("c10d_hosts.py", str(hosts), str(free_port()))
 
 
+WITHOUT_ETCD = (
+    Benchmark(
+        "hub-128",
+        "128 simulated hosts form one gang at the first one's hub",
+        "s",
+        {OURS: partial(at_hub, "meet", 128)},
+        at_most=5,
+        rounds=5,
+        warm_up=False,
+    ),
+    Benchmark(
+        "hub-failure",
+        "a worker fails on one host: the workers of 7 others are told over the hub to stop (slowest)",
+        "s",
+        {OURS: partial(at_hub, "fail", 8)},
+        at_most=1,
+        rounds=7,
+        warm_up=False,
+    ),
+)
 BENCHMARKS = (
+    *WITHOUT_ETCD,
     Benchmark(
         "hosts-32",
         "32 simulated hosts form one gang",
@@ -95,13 +120,13 @@ BENCHMARKS = (
     Benchmark(
         "hosts-failure",
         "a worker fails on one host: the workers of 7 others are told to stop (slowest)",
-        "ms",
+        "s",
         {OURS: partial(ours, "fail", 8)},
-        at_most=1000,
+        at_most=1,
         rounds=7,
         warm_up=False,
     ),
 )
 
 if shutil.which("etcd") is None:  # .ci/system-packages installs it
-    BENCHMARKS = ()
+    BENCHMARKS = WITHOUT_ETCD

@@ -1,5 +1,7 @@
 """``etcd_hosts.py meet|fail|restart HOSTS ENDPOINT``: agents in threads, workers that only wait.
 
+They meet at the etcd of that endpoint, or, where it is ``hub``, at a hub in this process.
+
 Prints a time: until all have their workers, until all have been told to stop them after a failure on
 one host (the slowest), or until all have new ones.
 """
@@ -13,12 +15,19 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from procession._agent.agent import Agent, Patience
 from procession._etcd.meeting import EtcdMeeting
-from procession._etcd.settings import Settings, read_settings
+from procession._etcd.settings import read_settings
+from procession._hub.listening import open_hub
+from procession._hub.meeting import HubMeeting
+from procession._hub.state import HubState
 from procession._membership.machine import Ended, Failing
+from procession._membership.meeting import Meeting
 from procession._membership.model import Account, Fate, Member, Round, Terms
+from procession._os.ports import free_port
+from procession._store.endpoint import Endpoint
 
 PATIENCE = 100  # seconds
 LEASE = 60  # seconds: a process of so many agents is busy
@@ -64,10 +73,25 @@ class Crew:
         os.write(self._bell, b"!")
 
 
-def start(number: int, terms: Terms, settings: Settings) -> Crew:
+def at_etcd(endpoint: str) -> Callable[[Member], Meeting]:
+    """Makes the part that a host has in a meeting at etcd."""
+    settings = read_settings(endpoint, {"request_timeout": "30"}, {})
+    return lambda member: EtcdMeeting(settings, "run", member, LEASE, time.time_ns)
+
+
+def at_hub(hosts: int) -> Callable[[Member], Meeting]:
+    """Makes the part that a host has in a meeting at a hub, which listens here."""
+    first, place, nnodes = "n0", Endpoint("127.0.0.1", free_port()), str(hosts)
+    open_hub(HubState("life", "run", nnodes, first), place, lends=False).start()
+    return lambda member: HubMeeting(
+        place, "run", nnodes, member, LEASE, time.time_ns, leads=member.id == first
+    )
+
+
+def start(number: int, terms: Terms, join: Callable[[Member], Meeting]) -> Crew:
     crew = Crew()
     member = Member(f"n{number}", f"n{number}", 0)
-    meeting = EtcdMeeting(settings, "run", member, LEASE, time.time_ns)
+    meeting = join(member)
     agent = Agent(member.id, terms, meeting, crew, Patience(), lambda _: None, time.time_ns)
     threading.Thread(target=agent.run, daemon=True).start()
     return crew
@@ -81,9 +105,10 @@ def all_started(crews: list[Crew]) -> float:
 
 
 def main(deed: str, hosts: int, endpoint: str) -> float:
-    terms, settings = Terms(hosts, hosts, 1), read_settings(endpoint, {"request_timeout": "30"}, {})
+    terms = Terms(hosts, hosts, 1)
+    join = at_hub(hosts) if endpoint == "hub" else at_etcd(endpoint)
     began = time.monotonic()
-    crews = [start(number, terms, settings) for number in range(hosts)]
+    crews = [start(number, terms, join) for number in range(hosts)]
     formed = all_started(crews)
     if deed == "meet":
         return formed - began
