@@ -186,7 +186,9 @@ def test_the_host_of_the_hub_is_stopped(hub: Hub) -> None:
     assert not wait_gone(workers)
     first.send_signal(signal.SIGCONT)
     code, text = hub.end(first)
-    assert code == 69, text
+    assert code in (69, 71), (
+        text
+    )  # what it learns first: its lease is lost, or its guardian is gone
 
 
 def test_a_hub_waits_for_who_takes_longer_to_end(hub: Hub) -> None:
