@@ -206,6 +206,31 @@ def test_the_first_signal_is_the_reason_whatever_comes_after_it(here: Any) -> No
     assert ended.report["ledger"]["workers"][0]["told"] == "SIGKILL"
 
 
+PLUG_IN = """\
+import sys, threading
+threading.Thread(target=threading.Event().wait).start()  # as one that has forgotten it
+from procession.cli.main import command
+sys.argv[1:] = ["run", "-r", "3", "s.py"]
+command()
+"""
+
+
+def test_a_thread_that_was_forgotten_can_be_ended(here: Any) -> None:
+    """It is waited for when the run is over, and a signal counts again."""
+    here.file("s.py", "")
+    here.file("plug_in.py", PLUG_IN)
+    process = here.start_argv([sys.executable, "plug_in.py"])
+    here.wait_for_run()
+    wait_for_text(here.directory / "procession-runs" / "latest" / "report.json", '"ended"')
+    until = time.monotonic() + 30
+    while process.poll() is None:
+        assert time.monotonic() < until
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    assert here.end(process).code == -signal.SIGTERM
+
+
 @contextmanager
 def full_pipe() -> Iterator[tuple[int, int]]:
     """A pipe that takes no byte until it is read; the writing end is closed by who uses it."""
