@@ -75,7 +75,7 @@ class _Follower:
             if attempt == self._attempt:
                 self._show(sources(self._run, attempt, self._asked))
         self._is_first = False
-        if over:
+        if over or not self._run.is_there:
             self._finish()
         self._run.check_it_is_there()
         return not over and not any(sink.closed for view in self._views for sink in view.sinks)

@@ -45,13 +45,18 @@ class Run(NamedTuple):
         report = read_report(self.path)
         return bool(report) and (report.get("state") == "ended" or is_over(self.path))
 
+    @property
+    def is_there(self) -> bool:
+        """False once somebody has removed it."""
+        return os.path.isdir(self.path)
+
     def check_it_is_there(self) -> None:
         """See whether somebody has removed it meanwhile.
 
         Raises:
             UsageError: Somebody has.
         """
-        if not os.path.isdir(self.path):
+        if not self.is_there:
             raise UsageError(
                 f"{self.path} has been removed meanwhile; what was shown is all there is."
             )
@@ -125,7 +130,7 @@ def find_run(text: str | None, places: Sequence[str]) -> Run:
     for base in places:
         if (run := latest(base)) is not None:
             return run
-        _check_access(base, os.path.join(base, LATEST))
+    _check_access(*places, *(os.path.join(base, LATEST) for base in places))
     raise UsageError(
         f"no run in {' or '.join(map(os.path.abspath, places))}. Name one: procession logs PATH; "
         "or the directory that runs are in: --log-dir DIR."

@@ -216,9 +216,10 @@ def test_following_ends_where_the_run_is_removed(here: Any, logs: Logs) -> None:
     follower = logs.start("-f")
     assert follower.stdout
     assert follower.stdout.readline() == b"[default0]:one\n"
-    directory = (here.directory / "procession-runs" / "latest").resolve()
+    directory = run_dir(here)
     shutil.rmtree(directory)
     assert follower.wait(30) == 2
+    assert follower.stdout.read() == b""
     assert follower.stderr
     assert follower.stderr.read().decode() == (
         f"procession: {directory} has been removed meanwhile; what was shown is all there is.\n"
