@@ -40,6 +40,7 @@ class Wish(NamedTuple):
             the prefix. Of one length for a prefix. None for the prefix itself.
         merge: All streams by time, not one after another; `last` is then of all of them together.
         whole: Whole lines only: somebody goes on where this ends.
+        screen: They go to a terminal, and are such as that can show.
     """
 
     since_ns: int | None = None
@@ -49,6 +50,7 @@ class Wish(NamedTuple):
     head: Callable[[int | None, bytes], bytes] | None = None
     merge: bool = False
     whole: bool = False
+    screen: bool = False
 
     @property
     def by_time(self) -> bool:
@@ -82,9 +84,7 @@ class Part:
     def __init__(self, path: str, prefix: bytes, wish: Wish) -> None:
         self.path = path
         self.prefix = prefix
-        self.lines = LineAssembler(
-            prefix, None if wish.keep is None else LineFilter(wish.keep, path), source=path
-        )
+        self.lines = _lines(path, prefix, wish)
         self.index = read_index(path)
         self.start = self.end = self._mtime_ns = 0
         self._size = 0
@@ -195,6 +195,15 @@ class Part:
             start = max(least, offset - BLOCK)
             yield start, os.pread(self._fd, offset - start, start)
             offset = start
+
+
+def _lines(path: str, prefix: bytes, wish: Wish) -> LineAssembler:
+    wanted = None if wish.keep is None else LineFilter(wish.keep, path)
+    if not wish.screen:
+        return LineAssembler(prefix, wanted, source=path)
+    from procession._logs.screen import ScreenLines
+
+    return ScreenLines(prefix, source=path, wanted=wanted)
 
 
 def show(parts: Iterable[Part], wish: Wish, sink: Sink) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from procession._logs.follow import Followed, Output
 from procession._logs.index_file import read_released
-from procession._logs.lines import LineAssembler
 from procession._logs.sinks import open_sink
-from procession._logs.view import LineFilter, View
+from procession._logs.view import LineFilter, View, assembler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from procession._logs.lines import Dress, Piece
+    from procession._logs.lines import LineAssembler
+    from procession._logs.sinks import Sink
 
     Head = Callable[[int | None, bytes], bytes]
 
@@ -38,10 +38,13 @@ class LiveView(View):
         keep: Callable[[str], bool] | None,
         head: Head | None,
     ) -> None:
-        sink = open_sink(dst)
+        sink = open_sink(dst, screen=True)
         followed = []
-        for path, prefix, begin in files:
-            file = Followed(path, [Output(_lines(path, prefix, keep, head), sink)])
+        for rank, (path, prefix, begin) in enumerate(files):
+            wanted = None if keep is None else LineFilter(keep, path)
+            lines = assembler(prefix, path, sink, wanted, rank=rank)
+            output = Output(lines, sink) if head is None else StampedOutput(lines, sink, head)
+            file = Followed(path, [output])
             file.begin, file.floor = begin, SidecarFloor(path)
             followed.append(file)
         self._begin(followed, _INTERVAL)
@@ -60,29 +63,17 @@ class SidecarFloor:
         return read_released(self._path)
 
 
-class StampedLines(LineAssembler):
-    """Lines that bear the time at which their end was read."""
+class StampedOutput(Output):
+    """An output whose lines bear the time at which their end was read."""
 
     __slots__ = ("_bare_prefix", "_head")
 
-    def __init__(self, prefix: bytes, dress: Dress | None, source: str, head: Head) -> None:
-        super().__init__(head(time.time_ns(), prefix), dress, source=source)
-        self._bare_prefix = prefix
+    def __init__(self, lines: LineAssembler, sink: Sink, head: Head) -> None:
+        super().__init__(lines, sink)
+        self._bare_prefix, self._stamped = lines.prefix, None
         self._head = head
 
-    def feed(self, block: bytes) -> list[Piece]:
-        """Take the stream's next bytes; return the lines they end."""
-        self.prefix = self._head(time.time_ns(), self._bare_prefix)
-        return super().feed(block)
-
-
-def _lines(
-    path: str,
-    prefix: bytes,
-    keep: Callable[[str], bool] | None,
-    head: Head | None,
-) -> LineAssembler:
-    dress = None if keep is None else LineFilter(keep, path)
-    if head is None:
-        return LineAssembler(prefix, dress, source=path)
-    return StampedLines(prefix, dress, path, head)
+    def take(self, block: bytes) -> None:
+        """Show the next bytes of the file, as far as they end lines."""
+        self.lines.prefix = self._head(time.time_ns(), self._bare_prefix)
+        super().take(block)

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from typing import TYPE_CHECKING
 
 from procession._logs.lines import LONGEST_HELD, LineAssembler
+
+if TYPE_CHECKING:
+    from procession._logs.lines import Dress
 
 _RESET = b"\x1b[0m"
 _WIDEST_BAR = 65536  # bytes of a state that are looked at for a row of a terminal
@@ -95,9 +99,10 @@ class ScreenLines(LineAssembler):
         source: As for `LineAssembler`.
         rank: As for `LineAssembler`.
         redraws: Whether a line that ``\r`` draws again is to be shown as a bar meanwhile.
+        wanted: What chooses among the lines; None shows all.
     """
 
-    __slots__ = ("_colours", "_is_bar", "_redraws")
+    __slots__ = ("_colours", "_is_bar", "_redraws", "_wanted")
 
     def __init__(
         self,
@@ -107,12 +112,14 @@ class ScreenLines(LineAssembler):
         rank: int = 0,
         *,
         redraws: bool = False,
+        wanted: Dress | None = None,
     ) -> None:
         super().__init__(prefix, self._for_screen, limit, source, rank)
-        self.selective = False
+        self.selective = wanted is not None
+        self._wanted = wanted
         self._colours = Colours()
         self._is_bar = False
-        self._redraws = redraws
+        self._redraws = redraws and wanted is None
 
     @property
     def is_bar(self) -> bool:
@@ -139,7 +146,10 @@ class ScreenLines(LineAssembler):
             return
         self._held += b"\r" * block.endswith(b"\r")
 
-    def _for_screen(self, line: bytes) -> bytes:
+    def _for_screen(self, line: bytes) -> bytes | None:
+        if self._wanted is not None and self._wanted(line) is None:
+            self._is_bar = False
+            return None
         ended = line.endswith(b"\n")
         text = line[:-1] if ended else line
         parts = _last_state(text) if self._is_bar or b"\r" in text else [text]

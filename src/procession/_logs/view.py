@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from procession._log import Logger
 from procession._logs.fold import Fold
 from procession._logs.follow import FoldedOutput, Followed, Output
-from procession._logs.lines import LineAssembler
+from procession._logs.lines import LONGEST_HELD, LineAssembler
 from procession._logs.look import Look, coloured, many
 from procession._logs.sinks import open_sink
 
@@ -78,7 +78,8 @@ class View:
             head = prefix.encode(errors="surrogateescape")
             head = coloured(head, self._ranks[n]) if paint else head
             wanted = None if keep is None else LineFilter(keep, path)
-            lines = self._assembler(head, path, sink, wanted, self._ranks[n])
+            limit = self._look.limit
+            lines = assembler(head, path, sink, wanted, limit=limit, rank=self._ranks[n])
             if fold is None:
                 output = Output(lines, sink, wanted)
             else:
@@ -89,15 +90,6 @@ class View:
     def _paints(self, sink: Sink) -> bool:
         wish = self._look.colour
         return sink.terminal if wish is None else wish
-
-    def _assembler(
-        self, prefix: bytes, path: str, sink: Sink, wanted: LineFilter | None, rank: int
-    ) -> LineAssembler:
-        if sink.terminal and wanted is None:
-            from procession._logs.screen import ScreenLines
-
-            return ScreenLines(prefix, self._look.limit, path, rank, redraws=sink.draws)
-        return LineAssembler(prefix, wanted, self._look.limit, path, rank)
 
     def show_folded(self, now: float) -> None:
         """Show the lines that have waited for their like until now."""
@@ -131,6 +123,23 @@ class View:
                     left = file.left(output) + unwritten.get(output.lines, 0)
                     counts[path] = max(left, counts.get(path, 0))
         return {path: count for path, count in counts.items() if count}
+
+
+def assembler(
+    prefix: bytes,
+    path: str,
+    sink: Sink,
+    wanted: LineFilter | None,
+    *,
+    limit: int = LONGEST_HELD,
+    rank: int = 0,
+) -> LineAssembler:
+    """What makes lines of a file for a sink: of a terminal, such as it can show."""
+    if not sink.terminal:
+        return LineAssembler(prefix, wanted, limit, path, rank)
+    from procession._logs.screen import ScreenLines
+
+    return ScreenLines(prefix, limit, path, rank, redraws=sink.draws, wanted=wanted)
 
 
 class LineFilter:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._logs.history import Part, Wish, hand_on, show
-from procession._logs.look import TIME
+from procession._logs.look import TIME, coloured, wanted_colour
 from procession._logs.sinks import open_sink
 from procession.cli.logs_flags import Asked, read_words
 from procession.cli.runs import Run, bases, find_run
@@ -124,11 +124,14 @@ def sources(run: Run, attempt: int, asked: Asked) -> list[Source]:
 
 
 def _prefix(run: Run, rank: int) -> bytes:
-    """What the console showed before the lines of a rank."""
+    """What the console showed before the lines of a rank, in its colour where colours are wished."""
     given = run.report.get("prefixes")
     usual = f"[{run.report.get('role', 'default')}{rank}]:"
     text = given.get(str(rank), usual) if isinstance(given, dict) else usual
-    return str(text).encode(errors="surrogateescape")
+    prefix = str(text).encode(errors="surrogateescape")
+    wished = wanted_colour(os.environ)
+    paints = sys.stdout.isatty() if wished is None else wished
+    return coloured(prefix, rank) if paints else prefix
 
 
 def wish(asked: Asked, files: list[Source], *, whole: bool = False) -> Wish:
@@ -141,6 +144,7 @@ def wish(asked: Asked, files: list[Source], *, whole: bool = False) -> Wish:
         head=header(asked, files),
         merge=asked.merge,
         whole=whole,
+        screen=sys.stdout.isatty(),
     )
 
 
