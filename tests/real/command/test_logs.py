@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import pwd
 import re
 import resource
@@ -208,6 +209,25 @@ def test_following_ends_with_a_launcher_that_is_killed(here: Any, logs: Logs) ->
     run.process.wait()
     run.turns[0].close()
     assert b" killed " in logs("--list")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("-f",), ("-f", "--grep", "bar|red"), ("--merge", "-n", "9")]
+)
+def test_a_terminal_is_shown_what_the_console_showed(
+    words: tuple[str, ...], here: Any, logs: Logs
+) -> None:
+    text = "bar 10%\\rbar 99%\\n\\033[31mred\\033[2J\\nred too\\n"
+    here.script(f"import os; os.write(1, b'{text}')")
+    master, slave = pty.openpty()
+    assert logs(*words, stdout=slave, environ={"TERM": "xterm"}) is None
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    head = "\033[36m[default0]:\033[0m"
+    assert shown.replace("\r\n", "\n") == (
+        f"{head}bar 99%\n{head}\033[31mred\033[0m\n{head}\033[31mred too\033[0m\n"
+    )
 
 
 def test_following_ends_where_the_run_is_removed(here: Any, logs: Logs) -> None:
