@@ -46,14 +46,17 @@ def test_a_signal_right_after_a_fork_is_not_lost(tmp_path: Path, method: str) ->
         }
 
 
-def test_what_forks_and_ends_all_the_time_is_swept_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("hoppers", "times"), [("4", 3), ("16", 1)])
+def test_what_forks_and_ends_all_the_time_is_swept_too(
+    hoppers: str, times: int, tmp_path: Path
+) -> None:
     """Whoever is looked at has just died, and its child was not there yet when the list was made."""
-    for number in range(3):
+    for number in range(times):
         run_id = f"hoppers-{os.getpid()}-{number}"
         context = start_processes(
             name="h",
             entrypoint=sys.executable,
-            args={0: (str(SCRIPTS / "hoppers.py"),)},
+            args={0: (str(SCRIPTS / "hoppers.py"), hoppers)},
             envs={0: {}},
             logs_specs=DefaultLogsSpecs(str(tmp_path / str(number)), redirects=Std.ALL),
             start_method="spawn",

@@ -12,7 +12,7 @@ from procession._guardian.sweep import describe, kill_group, sweep, wake_and_sen
 from procession._guardian.warmth import Warmth
 from procession._os.boottime import boottime_ns
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
-from procession._os.lean import SIGCHLD, wake_on
+from procession._os.lean import SIGCHLD, leave_reaping_to_kernel, wake_on
 from procession._os.proc import children, descendants, living
 
 TYPE_CHECKING = False
@@ -237,6 +237,8 @@ class Warden:
             self._number,
             self._warmth.kept(),
         )
+        leave_reaping_to_kernel(False)
+        self._reap_orphans()
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
 
@@ -325,6 +327,8 @@ class Warden:
         """Reap orphans; ``peek_any`` shows none that is behind an unacknowledged worker."""
         for ending in filter(None, map(peek, set(pids) - self._unreaped())):
             self._reap_orphan(ending)
+        if not self._leaders:  # whose statuses are wanted; from here on no corpse is in the way
+            leave_reaping_to_kernel(True)
 
     def _reap_orphan(self, ending: Ending) -> None:
         # One that leaves with a status of its own was about to (a resource tracker whose owner has

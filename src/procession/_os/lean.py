@@ -35,6 +35,7 @@ __all__ = [
     "become_deaf",
     "block_all",
     "ignored_signals",
+    "leave_reaping_to_kernel",
     "restore_defaults",
     "send_by_pidfd",
     "settable_signals",
@@ -129,6 +130,11 @@ def wake_on(signum: int) -> tuple[int, int]:
     _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     _signal.signal(signum, _nothing)
     return reader, writer
+
+
+def leave_reaping_to_kernel(leave: bool) -> None:
+    """Have ended children vanish by themselves, unseen, or wake us again (wait(2), NOTES on SIG_IGN)."""
+    _signal.signal(SIGCHLD, IGNORE if leave else _nothing)
 
 
 def _nothing(_signum: int, _frame: object) -> None:
