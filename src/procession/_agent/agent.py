@@ -133,6 +133,12 @@ class Agent:
         self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
         self._roll = Roll((), 0)
         self._end: End | None = None
+        self._has_left = False
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has taken leave of the others: it was not cut off, nor has it broken down."""
+        return self._has_left
 
     def run(self) -> End:
         """Take part until the end.
@@ -314,6 +320,7 @@ class Agent:
         self._call_until = time.monotonic() + self._patience.last_call
 
     def _leave(self, _effect: Leave) -> None:
+        self._has_left = True
         self._meeting.leave()
 
     def _ended(self, effect: End) -> None:

@@ -19,7 +19,6 @@ from procession.cli.places import Place, place_at_etcd, place_at_hub
 from procession.cli.say import columns, say, write
 from procession.errors import (
     RendezvousConnectionError,
-    RendezvousTimeoutError,
     RunFailedError,
 )
 from procession.multiprocessing.supervision import SignalException
@@ -75,11 +74,9 @@ class RunOverHosts(Run):
         )
         try:
             end = agent.run()
-        except (SignalException, RendezvousTimeoutError):
-            place.see_off(crew)
-            raise
-        if end.verdict is not None:
-            place.see_off(crew)
+        finally:
+            if agent.has_left:
+                place.see_off(crew)
         conclude(end, self.plan.title)
 
     def _place(self, nodes: Nodes, member: Member, clock: SteadyClock) -> Place:

@@ -124,8 +124,9 @@ class OwnEtcd(Place):
                 key for key in client.read(self._keys.now).keys if key.name == self._keys.round
             ]
             now = codec.Reader(self._keys).view(found, whole=False).round
-            ended = Round(now.generation if now else 0, (), verdict=verdict)
-            client.put(self._keys.round, codec.round_json(ended))
+            if now is None or now.verdict is None:
+                ended = Round(now.generation if now else 0, (), verdict=verdict)
+                client.put(self._keys.round, codec.round_json(ended))
         client.close()
 
     def close(self) -> None:
