@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from procession._membership.cause import find
 from procession._membership.model import Evidence, Fate, Member, Round, Verdict
 from procession._membership.whole import whole
-from procession._restarts.cause import HOST, Cause
+from procession._restarts.cause import HOST, START, Cause
 from procession._restarts.policy import Again, Budget, Enough, decide
 from procession._restarts.words import enough_line
 
@@ -216,7 +216,9 @@ def _verdict(view: View, now: Round, refusal: str) -> Verdict:
     head, failed = leader(view) or "", failed_first(view)
     why = f" ({refusal})" if refusal else ""
     if failed is not None:
-        reason = f"workers failed on {_host_of(now, failed)}{why}"
+        cause = failed.account.cause
+        deed = "could not be started" if cause and cause.kind == START else "failed"
+        reason = f"workers {deed} on {_host_of(now, failed)}{why}"
         return Verdict(failed.account.status, reason, whole(view, now, find(view, head), head))
     names = " and ".join(seat.host for seat in lost(view))
     reason = f"lost {names}: nothing was heard for as long as a lease lasts{why}"
