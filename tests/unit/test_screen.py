@@ -189,6 +189,16 @@ def test_a_bar_is_known_while_it_is_drawn_and_takes_no_memory() -> None:
     assert not lines.is_bar
 
 
+def test_lines_that_are_not_wanted_are_left_out() -> None:
+    lines = ScreenLines(b"P", redraws=True, wanted=lambda line: line if b"b" in line else None)
+    stream = b"10%\r20%\nb 10%\rb 20%\n" + RED + b"a\nb\n"
+    assert shown(stream, lines=lines) == b"Pb 20%\nPb\n"  # a colour is switched on by what is shown
+    shown(b"\rb 30%", lines=lines)
+    assert not lines.is_bar  # it may turn out not to be wanted
+    assert lines.selective
+    assert lines.flush() == b"Pb 30%"
+
+
 def test_a_prompt_is_no_bar() -> None:
     lines = ScreenLines(b"P", redraws=True)
     shown(b"name? ", lines=lines)
