@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from procession._hub.listening import open_hub
+from procession._hub.listening import listen, open_hub
 from procession._hub.meeting import HubMeeting
 from procession._hub.server import Hub
 from procession._hub.state import HubState
@@ -251,3 +251,15 @@ def test_strangers_at_the_hub_do_no_harm(
     first = join(place, 1)
     view(first, lambda seen: seen.is_there("h1-1"))
     assert hub.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses"), [("gpu1", {"::", "0.0.0.0"}), ("127.0.1.1", {"127.0.1.1"})]
+)
+def test_a_name_that_is_loopback_here_alone_is_listened_for_everywhere(
+    host: str, addresses: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, ("127.0.1.1", 0))]  # as Debian's /etc/hosts has it
+    monkeypatch.setattr("procession._hub.listening.addresses", lambda _host, _port: found)
+    with listen(host, 0) as sock:
+        assert sock.getsockname()[0] in addresses

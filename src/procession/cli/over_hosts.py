@@ -81,7 +81,7 @@ class RunOverHosts(Run):
 
     def _place(self, nodes: Nodes, member: Member, clock: SteadyClock) -> Place:
         if nodes.hub is not None:
-            return place_at_hub(nodes, nodes.hub, self.run_id, member, clock)
+            return place_at_hub(nodes, nodes.hub, self.run_id, member, clock, self.gate)
         from procession._etcd.access import settings_for
 
         settings = settings_for(nodes.endpoint, nodes.conf, os.environ)

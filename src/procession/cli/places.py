@@ -16,14 +16,16 @@ from procession._hub.meeting import HubMeeting
 from procession._hub.state import HubState
 from procession._membership.model import Verdict
 from procession._os.reach import address_towards, is_this_host
+from procession.cli.execute import signal_exception
 from procession.cli.gathering import at_door
 from procession.cli.say import say
-from procession.errors import RendezvousConnectionError, StartError, UsageError
+from procession.errors import RendezvousTimeoutError, StartError, UsageError
 
 if TYPE_CHECKING:
     from procession._agent.muster import Door
     from procession._etcd.settings import Settings
     from procession._hub.server import Hub
+    from procession._loop.gate import SignalGate
     from procession._membership.meeting import Meeting
     from procession._membership.model import Member
     from procession._os.steady import SteadyClock
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from procession.cli.nodes import Nodes
 
 _BEFORE_A_WORD = 1.0  # seconds
+_BETWEEN_LOOKS = 0.5  # seconds, for a name that is not known
 
 
 class Place:
@@ -112,7 +115,12 @@ class OwnHub(Place):
 
 
 def place_at_hub(
-    nodes: Nodes, wish: HubWish, run_id: str, member: Member, clock: SteadyClock
+    nodes: Nodes,
+    wish: HubWish,
+    run_id: str,
+    member: Member,
+    clock: SteadyClock,
+    gate: SignalGate,
 ) -> Place:
     """Join a hub, or make it where it is this host's.
 
@@ -122,18 +130,20 @@ def place_at_hub(
         run_id: The run's id.
         member: This host.
         clock: Its clock.
+        gate: Tells of signals to this process.
 
     Raises:
         UsageError: The place is not this host's.
         StartError: Its port is in use.
-        RendezvousConnectionError: Its address cannot be found.
+        RendezvousTimeoutError: Its address was not found in time.
     """
     state = HubState(os.urandom(8).hex(), run_id, nodes.number, member.id)
     hub = _opened(wish, state)
     if hub is not None and wish.lends and member.node_rank is None:
         member = member._replace(node_rank=0)  # MASTER_ADDR is this host's
     if not member.address:
-        member = member._replace(address=_address(wish, hub))
+        own = wish.place.host if hub is not None else _address(wish, nodes.join, gate)
+        member = member._replace(address=own)
     member, door = at_door(member)
     terms = (wish.place, run_id, nodes.number)
     meeting = HubMeeting(*terms, member, nodes.lease, clock, leads=hub is not None)
@@ -159,17 +169,31 @@ def towards(member: Member, place: Endpoint) -> Member:
     return member
 
 
-def _address(wish: HubWish, hub: Hub | None) -> str:
-    """By which others reach this host; a hub's is the one by which they have reached it."""
-    if hub is not None:
-        return wish.place.host
-    try:
-        return address_towards(*wish.place)
-    except OSError as error:
-        raise RendezvousConnectionError(
-            f"{wish.place.host}, where the hosts meet: {error.strerror or error}. Is the name right? "
-            "--local-addr says by which address the others reach this host."
-        ) from error
+def _address(wish: HubWish, patience: float, gate: SignalGate) -> str:
+    """By which others reach this host; the name of the place may be known later (a pod's in DNS).
+
+    Raises:
+        SignalException: Somebody does not want to wait.
+        RendezvousTimeoutError: It was not known in time.
+    """
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            return address_towards(*wish.place)
+        except OSError as error:
+            why, waited = error.strerror or str(error), time.monotonic() - began
+        if waited >= patience:
+            raise RendezvousTimeoutError(
+                f"{wish.place.host}, where the hosts meet, was not found within {patience:g} s: {why}. Is "
+                "the name right?"
+            )
+        if not said and waited >= _BEFORE_A_WORD:
+            left = f"{patience - waited:.0f} s left"
+            say(f"waiting for the place where the hosts meet ({wish.place.host}: {why}), {left}")
+            said = True
+        gate.sleep(min(_BETWEEN_LOOKS, patience - waited))
+        if gate.pending:
+            raise signal_exception(gate.take_pending()[0])
 
 
 def _opened(wish: HubWish, state: HubState) -> Hub | None:

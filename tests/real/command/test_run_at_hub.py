@@ -235,12 +235,16 @@ def test_the_place_is_another_hosts(hub: Hub) -> None:
     assert "192.0.2.1:29500: this host cannot listen there: Cannot assign requested address" in text
 
 
-def test_a_name_that_cannot_be_found(hub: Hub) -> None:
-    words = ("--nnodes", "2", "--node-rank", "1", "--master-addr", "nowhere.invalid", "s.py")
-    code, text = hub.end(hub.here.start(*words))
-    assert code == 69
-    assert "nowhere.invalid, where the hosts meet: " in text
-    assert "Is the name right?" in text
+def test_a_name_that_cannot_be_found_is_waited_for(hub: Hub) -> None:
+    words = ("--nnodes", "2", "--node-rank", "1", "--master-addr", "nowhere.invalid")
+    code, text = hub.end(hub.here.start(*words, "--rdzv-conf", "join_timeout=2", "s.py"))
+    assert code == 75
+    assert "waiting for the place where the hosts meet (nowhere.invalid: " in text
+    assert "nowhere.invalid, where the hosts meet, was not found within 2 s: " in text
+    waits = hub.here.start(*words, "s.py")
+    assert "waiting for the place" in waits.stderr.readline()
+    waits.send_signal(signal.SIGTERM)
+    assert hub.end(waits)[0] == 143
 
 
 def test_it_listens_where_it_was_asked_to_and_nowhere_else(hub: Hub) -> None:
