@@ -311,6 +311,10 @@ def local(directory, entrypoint, args=(), restarts=0, **kw):
     }
 
 
+def peer(directory):
+    return os.path.join(directory, "peer")
+
+
 @case
 def functions_of_an_agent(directory):
     return local(directory, parts.add, (3,))
@@ -323,7 +327,7 @@ def a_program_of_an_agent(directory):
 
 @case
 def functions_that_are_started_again(directory):
-    return local(directory, parts.fail_at_first, restarts=2)
+    return local(directory, parts.fail_at_first, (peer(directory),), restarts=2)
 
 
 @case
@@ -433,7 +437,7 @@ def a_program_is_launched(directory):
 @case
 def a_function_that_fails_is_launched(directory):
     try:
-        elastic_launch(config(directory), parts.fail)("reason")
+        elastic_launch(config(directory), parts.fail)(peer(directory))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         return [error.name, rank, failure.exitcode, failure.message["message"]]
@@ -441,7 +445,9 @@ def a_function_that_fails_is_launched(directory):
 
 @case
 def a_function_is_launched_with_roles_and_restarts(directory):
-    return elastic_launch(config(directory, role="x", max_restarts=2), parts.fail_at_first)()
+    return elastic_launch(config(directory, role="x", max_restarts=2), parts.fail_at_first)(
+        peer(directory)
+    )
 
 
 # ---- events and metrics
@@ -509,7 +515,7 @@ def metrics_on_the_console(_):
 def a_metric_of_an_agent(directory):
     values = Values()
     metrics.configure(values, "torchelastic")
-    local(directory, parts.fail_at_first, restarts=2)
+    local(directory, parts.fail_at_first, (peer(directory),), restarts=2)
     metrics.configure(metrics.NullMetricHandler(), "torchelastic")
     ends = ("flakiness", "run_total", "_retries")
     return [[name, value] for _, name, value in values.kept if name.endswith(ends)]

@@ -1,6 +1,7 @@
 """What agents start, in a module of its own: workers have to find it."""
 
 import os
+import time
 
 NAMES = (
     "RANK",
@@ -30,15 +31,22 @@ def environment():
     return {name: os.environ.get(name) for name in NAMES}
 
 
-def fail(reason):
+def fail(path):
+    """Rank 1 raises, once rank 0 is there."""
+    if os.environ["RANK"] == "0":
+        open(path, "w").close()
+        time.sleep(60)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    raise RuntimeError("reason")
+
+
+def fail_at_first(path):
+    """Rank 0 leaves at the first attempt, once rank 1 is there."""
     if os.environ["RANK"] == "1":
-        raise RuntimeError(reason)
-    import time
-
-    time.sleep(60)
-
-
-def fail_at_first():
+        open(path, "w").close()
+    while not os.path.exists(path):
+        time.sleep(0.01)
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "0":
         os._exit(3)
     return os.environ["TORCHELASTIC_RESTART_COUNT"]
