@@ -4,8 +4,10 @@
 
 and on several hosts that share the directory (docs/elastic.md):
 
-    procession run -n 4 --nnodes 2:4 --max-restarts 3 --rdzv-backend etcd --rdzv-endpoint gpu1:2379 \
-        --rdzv-id digits examples/elastic.py /shared/checkpoints
+    procession run -n 4 --nnodes 2:4 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint gpu1:29400 \
+        examples/elastic.py /shared/checkpoints
+
+or, to outlive the loss of any of them, --rdzv-backend etcd --rdzv-endpoint etcd1:2379 --rdzv-id line.
 
 It fits a line by gradient descent, without torch. Rank 0 keeps a checkpoint, written aside and renamed,
 so that it is whole whenever the gang is killed; whoever starts reads it and goes on after it.
