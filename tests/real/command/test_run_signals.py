@@ -150,13 +150,15 @@ def test_nohup(here: Any, ready: Any) -> None:
 
 def test_a_launcher_that_is_killed_leaves_nobody(here: Any, ready: Any) -> None:
     process = ready("import subprocess; subprocess.Popen(['setsid', 'sleep', '60'])")
+    here.wait_for_run()
+    run = (here.directory / "procession-runs" / "latest").resolve()
+    wait_for_text(run / "report.json", '"state": "running"')
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 30
     while here.left() and time.monotonic() < deadline:
         time.sleep(0.02)  # the end of processes that are not ours to wait for
     assert here.left() == []
-    run = (here.directory / "procession-runs" / "latest").resolve()
     assert '"state": "running"' in (run / "report.json").read_text()
     assert here.script("pass", "--keep-runs", "1", name="next.py").code == 0
     assert not run.exists()
