@@ -318,13 +318,8 @@ class PContext(abc.ABC):
         self._views.begin_end()
 
     def _finish(self) -> RunProcsResult:
-        try:
-            self._release()
-            return self._outcome(self._running_gang())
-        finally:
-            self._see_off()
-
-    def _outcome(self, gang: Gang) -> RunProcsResult:
+        gang = self._running_gang()
+        self._release()
         if gang.guardian_lost:
             raise GuardianLostError(
                 f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
@@ -346,7 +341,7 @@ class PContext(abc.ABC):
             self._held_things.close()
 
     def _see_off(self) -> None:
-        """Have no thread left, but in the command, which ends itself."""
+        """Have no thread left, as after a `close`; but in the command, which ends itself."""
         if not self._supervision.exclusive:
             self._views.see_off()
 
