@@ -57,11 +57,10 @@ def start_processes(
 
     require_all_ranks(args, len(args), "args")
     require_all_ranks(envs, len(args), "envs")
-    context: PContext
     if isinstance(entrypoint, str):
         from procession.multiprocessing.subprocess_context import SubprocessContext
 
-        context = SubprocessContext(
+        context: PContext = SubprocessContext(
             name=name,
             entrypoint=entrypoint,
             args=args,
