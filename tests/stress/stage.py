@@ -248,7 +248,8 @@ class Play:
         for run_id in runs:
             argv = [sys.executable, "-m", "procession", "reap", run_id]
             ended = subprocess.run(argv, capture_output=True, text=True, check=False)
-            said += ended.stdout + ended.stderr if ended.returncode else ""
+            # Who was on the way out when the strokes fell has gone by itself: there is no such run then.
+            said += ended.stdout + ended.stderr if ended.returncode and self._others() else ""
         self.struck_at = time.monotonic()
         return said
 
