@@ -12,16 +12,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from procession.cli.entry import (
-    config_from_args,
-    get_rdzv_endpoint,
-    get_use_env,
-    main,
-    parse_args,
-    run,
-)
-from procession.cli.flags import build_parser
-from procession.cli.run_path import run_script_path
+from procession.cli.options.flags import build_parser
+from procession.cli.options.reading import get_rdzv_endpoint, get_use_env, parse_args
+from procession.cli.plan.run_path import run_script_path
+from procession.cli.run.entry import config_from_args, main, run
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -66,7 +60,7 @@ def determine_local_world_size(nproc_per_node: str) -> int:
     Raises:
         UsageError: It is neither, or there is none. (A ``ValueError``.)
     """
-    from procession.cli.devices import count_workers
+    from procession.cli.plan.devices import count_workers
 
     return count_workers(nproc_per_node, os.environ)
 
@@ -83,13 +77,13 @@ def parse_min_max_nnodes(nnodes: str) -> tuple[int, int]:
     Raises:
         UsageError: It is neither. (A ``ValueError``.)
     """
-    from procession.cli.nodes import min_max
+    from procession.cli.options.nodes import min_max
 
     return min_max(nnodes)
 
 
 if __name__ == "__main__":
-    from procession.cli.launch import launch
     from procession.cli.main import leave
+    from procession.cli.run.launch import launch
 
     leave(launch(sys.argv[1:]))

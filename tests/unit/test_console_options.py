@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from procession._logs.lines import LONGEST_HELD
-from procession.cli.console import look, prefixes
+from procession.cli.options.console import look, prefixes
 from procession.errors import UsageError
 from procession.run import get_args_parser
 

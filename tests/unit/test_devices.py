@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from procession.cli.devices import count_workers, cpu_count
-from procession.cli.nvidia import Gpu, count_visible, find_gpus, parse_proc, parse_smi
+from procession.cli.plan.devices import count_workers, cpu_count
+from procession.cli.plan.nvidia import Gpu, count_visible, find_gpus, parse_proc, parse_smi
 from procession.errors import UsageError
 from procession.run import determine_local_world_size
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from procession.cli.command import Command
-from procession.cli.explain import explain
-from procession.cli.plan import Plan, make_plan
+from procession.cli.plan.command import Command
+from procession.cli.plan.explain import explain
+from procession.cli.plan.plan import Plan, make_plan
 from procession.errors import UsageError
 from procession.multiprocessing.std import Std
 from procession.run import parse_args, run_script_path

@@ -8,10 +8,10 @@ import pytest
 
 from procession._membership.model import Member, Round
 from procession._store.endpoint import Endpoint
-from procession.cli.crew import gang_line, master_address
-from procession.cli.environment import OF_ALL_HOSTS, seat_environments
-from procession.cli.hub import HubWish
-from procession.cli.nodes import Nodes, read_nodes
+from procession.cli.options.hub import HubWish
+from procession.cli.options.nodes import Nodes, read_nodes
+from procession.cli.plan.environment import OF_ALL_HOSTS, seat_environments
+from procession.cli.run.crew import gang_line, master_address
 from procession.errors import RendezvousError, UsageError
 from procession.run import parse_args, parse_min_max_nnodes
 

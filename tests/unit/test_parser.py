@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procession.cli.actions import Default, EnvOption, EnvSwitch
+from procession.cli.options.actions import Default, EnvOption, EnvSwitch
 from procession.errors import UsageError
 from procession.run import get_args_parser, parse_args
 

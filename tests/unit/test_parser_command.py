@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from procession.cli.command import Command, find_command
+from procession.cli.plan.command import Command, find_command
 from procession.errors import ProgramNotExecutableError, ProgramNotFoundError, UsageError
 from procession.run import parse_args, run_script_path
 
@@ -161,7 +161,9 @@ def test_a_script_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("procession.cli.command._first_bytes", refuse)  # root may read everything
+    monkeypatch.setattr(
+        "procession.cli.plan.command._first_bytes", refuse
+    )  # root may read everything
     with pytest.raises(UsageError) as caught:
         command("train.py")
     assert str(caught.value) == "train.py: Permission denied. Python has to read it: chmod +r."

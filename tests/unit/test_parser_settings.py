@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from procession.cli import settings
+from procession.cli.options import settings
 from procession.cli.words import nearest, suggestion
 from procession.errors import UsageError
 from procession.multiprocessing.std import Std

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from procession._store.endpoint import Endpoint
-from procession.cli.hub import HubWish
-from procession.cli.nodes import Nodes, read_nodes
-from procession.cli.placement import Placement, Said, find_placement, first_host
+from procession.cli.options.hub import HubWish
+from procession.cli.options.nodes import Nodes, read_nodes
+from procession.cli.options.placement import Placement, Said, find_placement, first_host
 from procession.errors import UsageError
 from procession.run import parse_args
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from procession.cli.command import Command
-from procession.cli.execute import stopping_line
 from procession.cli.exits import exit_status
+from procession.cli.plan.command import Command
 from procession.cli.record import Record, message, origin
+from procession.cli.run.execute import stopping_line
+from procession.cli.run.starting import start_error
 from procession.cli.runid import random_id
-from procession.cli.starting import start_error
 from procession.errors import (
     GuardianLostError,
     ProgramNotExecutableError,

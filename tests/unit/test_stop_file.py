@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from procession._loop.machine import ECHO
-from procession.cli.stopping import left_as_asked
+from procession.cli.run.stopping import left_as_asked
 from procession.multiprocessing.errors import ProcessFailure
 from procession.multiprocessing.stop_file import StopFile
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "run": (
         "start copies of a script or program, one per rank, and look after them",
-        "procession.cli.launch",
+        "procession.cli.run.launch",
     ),
     "reap": (
         "end what a run left whose launcher and guardian were killed together",
@@ -28,7 +28,7 @@ _COMMANDS = {
     ),
     "logs": (
         "show what the workers of a run have written, or write",
-        "procession.cli.logs",
+        "procession.cli.logs.command",
     ),
 }
 _USAGE = 2  # exit status of a command line that cannot be

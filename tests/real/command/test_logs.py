@@ -251,7 +251,7 @@ def test_following_ends_where_the_run_is_removed(here: Any, logs: Logs) -> None:
 
 AS_ANOTHER = """
 import os, pwd, sys
-from procession.cli.logs import launch
+from procession.cli.logs.command import launch
 base, run = sys.argv[1:]
 launch(["--log-dir", base])  # what is imported later may be closed to the other user
 if os.getuid() == 0:

@@ -223,7 +223,7 @@ def test_an_error_of_our_own_is_told_from_the_users(here: Any) -> None:
     here.file(
         "broken.py",
         "import sys\n"
-        "import procession.cli.execute as execute\n"
+        "import procession.cli.run.execute as execute\n"
         "def fail(*_): raise ZeroDivisionError('oops')\n"
         "execute.free_port = fail\n"
         "from procession.cli.main import main\n"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procession.cli.actions import Default
+from procession.cli.options.actions import Default
 from procession.errors import UsageError
 from procession.multiprocessing.fork_server import SCRIPT_BOOTSTRAP, module_names
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from procession.cli.command import Command
+    from procession.cli.plan.command import Command
 
 
 def preloaded(args: Namespace, command: Command) -> tuple[str, ...]:

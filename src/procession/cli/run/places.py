@@ -16,8 +16,8 @@ from procession._hub.meeting import HubMeeting
 from procession._hub.state import HubState
 from procession._membership.model import Verdict
 from procession._os.reach import address_towards, is_this_host
-from procession.cli.execute import signal_exception
-from procession.cli.gathering import at_door
+from procession.cli.run.execute import signal_exception
+from procession.cli.run.gathering import at_door
 from procession.cli.say import say
 from procession.errors import RendezvousTimeoutError, StartError, UsageError
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from procession._membership.model import Member
     from procession._os.steady import SteadyClock
     from procession._store.endpoint import Endpoint
-    from procession.cli.crew import HostCrew
-    from procession.cli.hub import HubWish
-    from procession.cli.nodes import Nodes
+    from procession.cli.options.hub import HubWish
+    from procession.cli.options.nodes import Nodes
+    from procession.cli.run.crew import HostCrew
 
 _BEFORE_A_WORD = 1.0  # seconds
 _BETWEEN_LOOKS = 0.5  # seconds, for a name that is not known

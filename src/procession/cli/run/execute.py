@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from procession._loop.gate import SignalGate
 from procession._os.ports import free_port
 from procession._report.account import hard_lines, remains_lines
-from procession.cli.chronicle import Chronicle
+from procession.cli.plan.specs import make_specs
 from procession.cli.record import Record, message
+from procession.cli.run.chronicle import Chronicle
+from procession.cli.run.starting import start_error
+from procession.cli.run.stopping import RunStopFile
+from procession.cli.run.timers import RunTimers
 from procession.cli.rundir import RunDirectory, prune
 from procession.cli.runid import random_id
 from procession.cli.say import say, whisper, write
-from procession.cli.specs import make_specs
-from procession.cli.starting import start_error
-from procession.cli.stopping import RunStopFile
-from procession.cli.timers import RunTimers
 from procession.errors import GuardianLostError
 from procession.multiprocessing import Supervision, start_processes
 from procession.multiprocessing.errors import ChildFailedError
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from procession._guardian.kept import KeptGuardian
-    from procession.cli.plan import Plan
-    from procession.cli.restarts import Restarts
+    from procession.cli.plan.plan import Plan
+    from procession.cli.run.restarts import Restarts
     from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
 
 
@@ -68,7 +68,7 @@ def execute(plan: Plan, guardian: KeptGuardian | None = None) -> None:
 def _kind_of_run(plan: Plan) -> type[Run]:
     if plan.nodes is None:
         return Run
-    from procession.cli.over_hosts import RunOverHosts
+    from procession.cli.run.over_hosts import RunOverHosts
 
     return RunOverHosts
 
@@ -155,7 +155,7 @@ class Run:
         """Ask the policy, say what it says, and wait out its pause."""
         if not self.plan.max_restarts:
             return False
-        from procession.cli.restarts import Restarts
+        from procession.cli.run.restarts import Restarts
 
         if self._restarts is None:
             self._restarts = Restarts(self.plan.restarts, self.plan.max_restarts, self._mark)

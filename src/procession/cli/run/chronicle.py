@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from procession._report.ledger import Fate
-    from procession.cli.plan import Plan
+    from procession.cli.plan.plan import Plan
     from procession.cli.rundir import RunDirectory
     from procession.multiprocessing import RunProcsResult
 

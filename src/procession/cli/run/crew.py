@@ -19,10 +19,10 @@ from procession._report.weight import weight
 from procession._restarts.cause import GUARDIAN, Cause
 from procession._restarts.policy import Again, Budget
 from procession._restarts.words import again_line
-from procession.cli.environment import seat_environments
 from procession.cli.exits import worker_status
+from procession.cli.plan.environment import seat_environments
+from procession.cli.run.stopping import left_as_asked
 from procession.cli.say import say, whisper
-from procession.cli.stopping import left_as_asked
 from procession.errors import GuardianLostError, RendezvousError
 from procession.multiprocessing.beside import Beside
 from procession.multiprocessing.causes import cause_of
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from procession._loop.gate import SignalGate
     from procession._membership.model import Member, Round
     from procession._os.steady import SteadyClock
-    from procession.cli.execute import Run
-    from procession.cli.plan import Plan
+    from procession.cli.plan.plan import Plan
     from procession.cli.record import Attempt
+    from procession.cli.run.execute import Run
     from procession.multiprocessing import RunProcsResult
 
 _LOOPBACK = ("127.", "::1", "localhost")

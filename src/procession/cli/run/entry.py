@@ -6,55 +6,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from procession.cli.flags import build_parser
+from procession.cli.options.reading import parse_args
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from procession._guardian.kept import KeptGuardian
-    from procession.cli.plan import Plan
+    from procession.cli.plan.plan import Plan
     from procession.launcher import LaunchConfig
-
-
-def parse_args(args: Sequence[str] | None) -> Namespace:
-    """Read a command line.
-
-    Args:
-        args: Its words; ``sys.argv[1:]`` where None.
-
-    Returns:
-        The options, with SCRIPT in ``training_script`` and its words in ``training_script_args``.
-
-    Raises:
-        SystemExit: The command line is wrong, or help was asked for.
-        UsageError: A ``PET_*`` variable is wrong.
-    """
-    return build_parser().parse_args(args)
-
-
-def get_use_env(args: Namespace) -> bool:
-    """Whether LOCAL_RANK alone tells a worker its local rank, without a ``--local-rank`` argument.
-
-    Args:
-        args: The parsed command line; torch.distributed.launch's has ``use_env``.
-    """
-    return bool(getattr(args, "use_env", True))
-
-
-def get_rdzv_endpoint(args: Namespace) -> str:
-    """Say where nodes meet.
-
-    Args:
-        args: The parsed command line.
-
-    Returns:
-        ``--rdzv-endpoint``; without it, and with the static back end, MASTER_ADDR:MASTER_PORT.
-    """
-    if args.rdzv_backend == "static" and not args.rdzv_endpoint:
-        return f"{args.master_addr}:{args.master_port}"
-    return str(args.rdzv_endpoint)
 
 
 def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
@@ -75,12 +36,12 @@ def run(args: Namespace, guardian: KeptGuardian | None = None) -> None:
         return
     plan = _plan(args)
     if args.explain:
-        from procession.cli.explain import explain
+        from procession.cli.plan.explain import explain
         from procession.cli.rundir import default_base
 
         sys.stdout.write(explain(plan, os.path.abspath(plan.logs.directory or default_base())))
         return
-    from procession.cli.execute import execute
+    from procession.cli.run.execute import execute
 
     execute(plan, guardian)
 
@@ -99,9 +60,9 @@ def config_from_args(
     Raises:
         UsageError: Something cannot be as it was asked for. (A ``ValueError``.)
     """
-    from procession.cli.command import find_command
-    from procession.cli.config import make_config
-    from procession.cli.devices import count_workers
+    from procession.cli.plan.command import find_command
+    from procession.cli.plan.config import make_config
+    from procession.cli.plan.devices import count_workers
 
     command = find_command(args, os.environ)
     return make_config(args, count_workers(args.nproc_per_node, os.environ), command)
@@ -109,7 +70,7 @@ def config_from_args(
 
 def _meets_by_others(args: Namespace) -> bool:
     """Whether hosts meet by a handler that somebody else has made."""
-    from procession.cli.nodes import BACKENDS
+    from procession.cli.options.nodes import BACKENDS
 
     if args.standalone or args.rdzv_backend in BACKENDS:
         return False
@@ -131,9 +92,9 @@ def _launch_by_library(args: Namespace) -> None:
 
 
 def _plan(args: Namespace) -> Plan:
-    from procession.cli.command import find_command
-    from procession.cli.devices import count_workers
-    from procession.cli.plan import make_plan
+    from procession.cli.plan.command import find_command
+    from procession.cli.plan.devices import count_workers
+    from procession.cli.plan.plan import make_plan
 
     command = find_command(args, os.environ)
     workers = count_workers(args.nproc_per_node, os.environ)

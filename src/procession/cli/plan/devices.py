@@ -59,7 +59,7 @@ def _count(kind: str, environ: Mapping[str, str]) -> int:
 
 def _nvidia_count(environ: Mapping[str, str]) -> int | None:
     """The GPUs that CUDA will show to workers; None where there is no driver of NVIDIA's."""
-    from procession.cli.nvidia import count_visible, find_gpus
+    from procession.cli.plan.nvidia import count_visible, find_gpus
 
     gpus = find_gpus(environ)
     return None if gpus is None else count_visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
@@ -76,7 +76,7 @@ def _ask_torch(kind: str, environ: Mapping[str, str]) -> int:
     """Have the workers' Python count with torch, in a process of its own: it stays out of here."""
     import subprocess
 
-    from procession.cli.command import worker_python
+    from procession.cli.plan.command import worker_python
 
     program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_torch.py")
     asked = subprocess.run(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import REMAINDER
 from typing import TYPE_CHECKING
 
-from procession.cli.actions import Default, DefaultNumber, option, spellings, switch
-from procession.cli.flags_output import add_output
+from procession.cli.options.actions import Default, DefaultNumber, option, spellings, switch
+from procession.cli.options.flags_output import add_output
+from procession.cli.options.settings import seconds
 from procession.cli.parser import LaunchParser
-from procession.cli.settings import seconds
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procession.cli.actions import Default, option, spellings, switch
+from procession.cli.options.actions import Default, option, spellings, switch
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _ArgumentGroup

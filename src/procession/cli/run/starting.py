@@ -14,7 +14,7 @@ from procession.errors import (
 )
 
 if TYPE_CHECKING:
-    from procession.cli.command import Command
+    from procession.cli.plan.command import Command
 
 _HINTS = {
     errno.E2BIG: "its arguments and environment are too long together",

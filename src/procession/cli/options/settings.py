@@ -6,7 +6,7 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-from procession.cli.actions import Default
+from procession.cli.options.actions import Default
 from procession.cli.words import suggestion
 from procession.errors import UsageError
 from procession.multiprocessing.std import Std, to_map

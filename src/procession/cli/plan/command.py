@@ -7,7 +7,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procession.cli.entry import get_use_env
+from procession.cli.options.reading import get_use_env
 from procession.cli.words import suggestion
 from procession.errors import (
     ProgramNotExecutableError,
@@ -72,7 +72,7 @@ def _local_rank_word(args: Namespace) -> tuple[str, ...]:
 
 
 def _function(script: str, words: tuple[str, ...]) -> Command:
-    from procession.cli.run_path import run_script_path
+    from procession.cli.plan.run_path import run_script_path
 
     if not os.path.exists(script):
         raise _no_such_script(script, os.environ)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
-    from procession.cli.placement import Placement, Said
+    from procession.cli.options.placement import Placement, Said
 
 
 class Taken:

@@ -7,15 +7,15 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._report.words import ranks_text
-from procession.cli.environment import OF_ALL_HOSTS
+from procession.cli.plan.environment import OF_ALL_HOSTS
 from procession.multiprocessing.std import Std, to_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from procession.cli.hub import HubWish
-    from procession.cli.nodes import Nodes
-    from procession.cli.plan import Plan
+    from procession.cli.options.hub import HubWish
+    from procession.cli.options.nodes import Nodes
+    from procession.cli.plan.plan import Plan
 
 _STREAMS = {
     Std.NONE: "nothing",

@@ -12,7 +12,7 @@ from procession._logs.history import show
 from procession._logs.live import LiveView
 from procession._logs.sinks import open_sink
 from procession._os.inotify import IN_CREATE, IN_MOVED_TO, Inotify
-from procession.cli.logs import (
+from procession.cli.logs.command import (
     announce,
     attempts,
     header,
@@ -25,8 +25,8 @@ from procession.cli.logs import (
 from procession.cli.say import say
 
 if TYPE_CHECKING:
-    from procession.cli.logs import Source
-    from procession.cli.logs_flags import Asked
+    from procession.cli.logs.command import Source
+    from procession.cli.logs.flags import Asked
     from procession.cli.runs import Run
 
 _NET = 1.0  # seconds: a launcher that was killed tells nobody, and other hosts' files neither

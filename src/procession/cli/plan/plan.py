@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from procession.cli import console, settings
-from procession.cli.actions import Default
-from procession.cli.captures import pipes
-from procession.cli.command import LOCAL_RANK
-from procession.cli.environment import Gang, rank_environment
-from procession.cli.nodes import read_nodes
-from procession.cli.preload import preloaded, spares, start_method
+from procession.cli.options import console, settings
+from procession.cli.options.actions import Default
+from procession.cli.options.captures import pipes
+from procession.cli.options.nodes import read_nodes
+from procession.cli.plan.command import LOCAL_RANK
+from procession.cli.plan.environment import Gang, rank_environment
+from procession.cli.plan.preload import preloaded, spares, start_method
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from procession._logs.look import Look
     from procession._restarts.policy import RestartPolicy
-    from procession.cli.command import Command
-    from procession.cli.nodes import Nodes
-    from procession.cli.placement import Placement
-    from procession.cli.settings import Streams
+    from procession.cli.options.nodes import Nodes
+    from procession.cli.options.placement import Placement
+    from procession.cli.options.settings import Streams
+    from procession.cli.plan.command import Command
 
 _SIGNS = ("SLURM_STEP_ID", "JOB_COMPLETION_INDEX", "OMPI_COMM_WORLD_SIZE")  # of a scheduler
 
@@ -200,7 +200,7 @@ def _restarts(args: Namespace) -> RestartPolicy | None:
     asked = (args.restart_on, args.no_restart_on, args.restart_backoff, args.restart_refill)
     if not any(asked):
         return None
-    from procession.cli.restarts import policy_of
+    from procession.cli.options.restarts import policy_of
 
     return policy_of(args)
 
@@ -210,7 +210,7 @@ def _placement(environ: Mapping[str, str]) -> Placement | None:
     if not any(sign in environ for sign in _SIGNS):
         return None
     from procession._os.reach import full_name
-    from procession.cli.placement import find_placement
+    from procession.cli.options.placement import find_placement
 
     return find_placement(environ, full_name)
 

@@ -12,10 +12,10 @@ from procession._os.steady import SteadyClock
 from procession._report.hosts import read_whole, report_of
 from procession._report.render import render_report
 from procession._restarts.policy import RestartPolicy
-from procession.cli.crew import HostCrew
-from procession.cli.execute import Run, signal_exception
-from procession.cli.gathering import GatheringCrew
-from procession.cli.places import Place, place_at_etcd, place_at_hub
+from procession.cli.run.crew import HostCrew
+from procession.cli.run.execute import Run, signal_exception
+from procession.cli.run.gathering import GatheringCrew
+from procession.cli.run.places import Place, place_at_etcd, place_at_hub
 from procession.cli.say import columns, say, write
 from procession.errors import (
     RendezvousConnectionError,
@@ -26,7 +26,7 @@ from procession.multiprocessing.supervision import SignalException
 if TYPE_CHECKING:
     from procession._membership.machine import End
     from procession._membership.model import Verdict
-    from procession.cli.nodes import Nodes
+    from procession.cli.options.nodes import Nodes
     from procession.multiprocessing import PContext
 
 
@@ -86,7 +86,7 @@ class RunOverHosts(Run):
 
         settings = settings_for(nodes.endpoint, nodes.conf, os.environ)
         if nodes.serves:
-            from procession.cli.own_etcd import place_with_etcd
+            from procession.cli.run.own_etcd import place_with_etcd
 
             return place_with_etcd(nodes, settings, self.run_id, member, clock, self.gate)
         return place_at_etcd(nodes, settings, self.run_id, member, clock)

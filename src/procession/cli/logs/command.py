@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from procession._logs.history import Part, Wish, hand_on, show
 from procession._logs.look import TIME, coloured, wanted_colour
 from procession._logs.sinks import open_sink
-from procession.cli.logs_flags import Asked, read_words
+from procession.cli.logs.flags import Asked, read_words
 from procession.cli.runs import Run, bases, find_run
 from procession.cli.say import let_go_of_lost_streams, say, whisper
 from procession.errors import UsageError
@@ -42,7 +42,7 @@ def launch(words: Sequence[str]) -> int:
         asked = read_words(words)
         places = bases(asked.log_dir, os.environ)
         if asked.list:
-            from procession.cli.runs_table import table
+            from procession.cli.logs.table import table
 
             sys.stdout.write(table(places))
         else:
@@ -63,7 +63,7 @@ def launch(words: Sequence[str]) -> int:
 def _show(run: Run, asked: Asked) -> None:
     check(run, asked)
     if asked.follow:
-        from procession.cli.logs_follow import follow
+        from procession.cli.logs.follow import follow
 
         follow(run, asked)
         return

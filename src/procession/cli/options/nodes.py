@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from procession.cli.actions import Default, DefaultNumber
-from procession.cli.taken import Taken
+from procession.cli.options.actions import Default, DefaultNumber
+from procession.cli.options.taken import Taken
 from procession.cli.words import suggestion
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from procession.cli.hub import HubWish
-    from procession.cli.placement import Placement
+    from procession.cli.options.hub import HubWish
+    from procession.cli.options.placement import Placement
 
 BACKENDS = ("static", "c10d", "etcd", "etcd-v2")
 _ETCD = {"cacert", "cert", "key", "user", "password", "password_file", "tls", "request_timeout"}
@@ -135,7 +135,7 @@ def _check_alone(args: Namespace, most: int) -> None:
 def _nodes(
     args: Namespace, nnodes: tuple[int, int], conf: dict[str, str], placement: Placement | None
 ) -> Nodes:
-    from procession.cli.hub import master, read_hub
+    from procession.cli.options.hub import master, read_hub
 
     at_etcd = args.rdzv_backend == "etcd"
     _check_conf(args.rdzv_backend, conf, {*_ETCD, _SERVE} if at_etcd else _HUB)

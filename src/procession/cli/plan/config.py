@@ -6,17 +6,17 @@ import os
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from procession.cli.entry import get_rdzv_endpoint
-from procession.cli.nodes import min_max, read_conf
-from procession.cli.plan import make_plan
+from procession.cli.options.nodes import min_max, read_conf
+from procession.cli.options.reading import get_rdzv_endpoint
+from procession.cli.plan.plan import make_plan
+from procession.cli.plan.specs import make_specs
 from procession.cli.rundir import default_base
-from procession.cli.specs import make_specs
 from procession.launcher import LaunchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from procession.cli.command import Command
+    from procession.cli.plan.command import Command
 
 _PORT = 29500  # torchrun's, of the static back end
 

@@ -34,7 +34,7 @@ def launch(words: Sequence[str]) -> int:
     try:
         with _guardian_ahead(words) as guardian:
             gc.disable()  # the imports make nothing but lasting objects
-            from procession.cli.entry import main
+            from procession.cli.run.entry import main
 
             gc.enable()
             main(list(words), guardian)

@@ -25,8 +25,8 @@ from procession._os.ports import free_port
 from procession._os.reach import addresses, is_loopback, is_this_host
 from procession._store.endpoint import Endpoint
 from procession._store.news import News
-from procession.cli.gathering import at_door
-from procession.cli.places import Place, place_at_etcd
+from procession.cli.run.gathering import at_door
+from procession.cli.run.places import Place, place_at_etcd
 from procession.cli.say import say
 from procession.errors import (
     ProcessionError,
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from procession._loop.gate import SignalGate
     from procession._membership.model import Member
     from procession._os.steady import SteadyClock
-    from procession.cli.crew import HostCrew
-    from procession.cli.nodes import Nodes
+    from procession.cli.options.nodes import Nodes
+    from procession.cli.run.crew import HostCrew
 
 _READY = 20.0  # seconds in which it has to answer
 _PAUSE = 0.05  # seconds between two looks whether it does

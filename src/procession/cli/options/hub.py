@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._store.endpoint import Endpoint
-from procession.cli.actions import Default
-from procession.cli.settings import endpoint, valid_port
+from procession.cli.options.actions import Default
+from procession.cli.options.settings import endpoint, valid_port
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from procession.cli.taken import Taken
+    from procession.cli.options.taken import Taken
 
 _STATIC_PORT = 29500  # torchrun's
 _C10D_PORT = 29400  # torch's

@@ -9,7 +9,7 @@ from procession.errors import UsageError
 from procession.multiprocessing.logs_specs import DefaultLogsSpecs
 
 if TYPE_CHECKING:
-    from procession.cli.plan import Logs
+    from procession.cli.plan.plan import Logs
     from procession.multiprocessing.logs_specs import LogsSpecs
 
 _GROUP = "torchrun.logs_specs"

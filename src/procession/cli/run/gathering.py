@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procession._membership.model import Member, Round
-    from procession.cli.crew import HostCrew
+    from procession.cli.run.crew import HostCrew
 
 
 class GatheringCrew:

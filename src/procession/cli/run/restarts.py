@@ -1,37 +1,18 @@
-"""What the options say of restarts, and the run's budget as a run on this host keeps it."""
+"""The budget of restarts as a run on this host keeps it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from procession._restarts.cause import GUARDIAN, Cause
-from procession._restarts.options import read_policy
 from procession._restarts.policy import Again, Budget, RestartPolicy, decide
 from procession._restarts.words import again_line, enough_line
-from procession.cli.stopping import left_as_asked
-from procession.cli.words import suggestion
+from procession.cli.run.stopping import left_as_asked
 from procession.errors import GuardianLostError
 from procession.multiprocessing.causes import cause_of
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from procession.multiprocessing.errors import ChildFailedError
-
-
-def policy_of(args: Namespace) -> RestartPolicy:
-    """The policy that the options ask for.
-
-    Raises:
-        UsageError: Naming the option.
-    """
-    return read_policy(
-        args.restart_on,
-        args.no_restart_on,
-        args.restart_backoff,
-        args.restart_refill,
-        suggest=suggestion,
-    )
 
 
 class Restarts:

@@ -1,0 +1,1 @@
+"""The words of a command line for ``procession run``, read and checked. Pure."""

@@ -1,0 +1,1 @@
+"""What a run will be, in full, before anything is done about it."""
