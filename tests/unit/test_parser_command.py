@@ -13,7 +13,7 @@ from procession.errors import ProgramNotExecutableError, ProgramNotFoundError, U
 from procession.run import parse_args, run_script_path
 
 BOOTSTRAP = str(
-    Path(sys.modules[Command.__module__].__file__ or "").parents[1] / "_worker/script.py"
+    Path(sys.modules[Command.__module__].__file__ or "").parents[2] / "_worker/script.py"
 )
 PYTHON = (sys.executable, BOOTSTRAP)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import procession
 from procession.cli.words import suggestion
 from procession.errors import UsageError
 
@@ -78,7 +79,7 @@ def _ask_torch(kind: str, environ: Mapping[str, str]) -> int:
 
     from procession.cli.plan.command import worker_python
 
-    program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "_torch.py")
+    program = os.path.join(os.path.dirname(os.path.abspath(procession.__file__)), "_torch.py")
     asked = subprocess.run(
         [worker_python(environ), program, kind], stdout=subprocess.PIPE, text=True, check=False
     )
