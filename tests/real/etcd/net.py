@@ -258,7 +258,9 @@ class Net:
 
     def _gang_of(self, expected: set[str], after: int) -> int | None:
         gangs: dict[int, list[dict[str, Any]]] = {}
-        for line in self.lines():
+        lines = self.lines()
+        assert [line for line in lines if line["is"].startswith("wrong")] == []
+        for line in lines:
             gangs.setdefault(line["gang"], []).append(line)
         newest = max(gangs, default=-1)
         here = gangs.get(newest, [])
