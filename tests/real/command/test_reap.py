@@ -128,8 +128,12 @@ def test_all_that_two_kills_left_is_ended(entry: str, start: Callable[[str], Run
     ended = run.reap(run.id)
     assert living(run.pids) == []
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith(f"run {run.id}: ended {len(left)} processes: ")
-    assert all(f"{pid} " in ended.stdout for pid in left)
+    head, _, list_ = ended.stdout.partition(" processes: ")
+    pids = {int(words.split()[0]) for words in list_.split(", ")}
+    assert head == f"run {run.id}: ended {len(pids)}"
+    # A fork server may be on its way out by itself, or still be met.
+    assert set(left) <= pids
+    assert len(pids) - len(left) <= (entry == "forkserver")
     assert run.reap(run.id).returncode == 2  # it is not known any more
 
 
