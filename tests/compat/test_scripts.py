@@ -55,8 +55,8 @@ DIFFERENCES: dict[str, list[str]] = {
     "Every worker leads a session": [
         r"launcher/a_script_run_in_the_launchers_way/.*/leads_a_session$"
     ],
-    "A run directory has a report and a link": [
-        r"launcher/.*/files/DIR/UUID_RANDOM/report.json$",
+    "A run directory has a report, events and a link": [
+        r"launcher/.*/files/DIR/UUID_RANDOM/(report.json|events.jsonl)$",
         r"launcher/.*/files/DIR/latest$",
     ],
     "The message of a failure without a traceback": [
