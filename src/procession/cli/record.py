@@ -86,20 +86,26 @@ class Record:
 
     def _report(self, attempt: Attempt, error: BaseException | None) -> dict[str, Any]:
         from procession._report.document import report_json
-        from procession._report.hosts import hosts_json, read_whole, report_of
 
-        whole = read_whole(error.whole) if isinstance(error, RunFailedError) else None
+        view, hosts = self._view(attempt), dict[str, Any]()
+        if isinstance(error, RunFailedError):
+            view, hosts = self._of_all_hosts(error)
         report = report_json(
-            report_of(whole, self.name, str(error)) if whole else self._view(attempt),
+            view,
             origin=origin(error),
             exit_code=exit_status(error),
             run_id=self.run_id,
             attempt=attempt.number,
             message=message(error),
         )
-        hosts = {"hosts": hosts_json(whole)} if whole else {}
         dropped = attempt.result.dropped if attempt.result else {}
         return {**report, **hosts, **({"dropped": dropped} if dropped else {})}
+
+    def _of_all_hosts(self, error: RunFailedError) -> tuple[ReportView, dict[str, Any]]:
+        from procession._report.hosts import hosts_json, read_whole, report_of
+
+        whole = read_whole(error.whole)
+        return report_of(whole, self.name, str(error)), {"hosts": hosts_json(whole)}
 
     def _view(self, attempt: Attempt) -> ReportView:
         from procession._report.view import ReportView
