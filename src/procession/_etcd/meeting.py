@@ -17,7 +17,6 @@ from procession._membership import codec
 from procession._membership.machine import CutOff, Seen
 from procession._membership.rules import OVER
 from procession._store.news import News
-from procession.errors import RendezvousStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,14 +77,7 @@ class EtcdMeeting:
 
     def news(self) -> list[Seen | CutOff | Roll]:
         """Return what is new; of several views the last."""
-        reason, changed, roll = self._news.take()
-        if reason:
-            return [CutOff(reason)]
-        try:
-            seen = [Seen(self._view())] if changed else []
-        except RendezvousStateError as error:
-            return [CutOff(str(error))]
-        return [*seen, roll] if roll is not None else [*seen]
+        return self._news.read(self._view)
 
     @property
     def trouble(self) -> str:

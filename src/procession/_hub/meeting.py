@@ -9,7 +9,7 @@ from procession._membership import codec
 from procession._membership.machine import CutOff, Seen
 from procession._membership.rules import OVER
 from procession._store.news import News
-from procession.errors import RendezvousStateError, UsageError
+from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +70,7 @@ class HubMeeting:
         """
         if self._line.refusal:
             raise UsageError(self._line.refusal)
-        reason, changed, roll = self._news.take()
-        if reason:
-            return [CutOff(reason)]
-        try:
-            seen = [Seen(self._view())] if changed else []
-        except RendezvousStateError as error:
-            return [CutOff(str(error))]
-        return [*seen, roll] if roll is not None else [*seen]
+        return self._news.read(self._view)
 
     def _view(self) -> View:
         return self._reader.view(self._line.keys(), whole=self._leads)

@@ -7,8 +7,13 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from procession._membership.machine import CutOff, Seen
+from procession.errors import RendezvousStateError
+
 if TYPE_CHECKING:
-    from procession._membership.model import Roll
+    from collections.abc import Callable
+
+    from procession._membership.model import Roll, View
 
 
 class News:
@@ -58,6 +63,21 @@ class News:
             found = self._lost, self._changed, self._roll
             self._changed, self._roll = False, None
             return found
+
+    def read(self, view: Callable[[], View]) -> list[Seen | CutOff | Roll]:
+        """Return what is new, as the agent's machine hears it; of several views the last.
+
+        Args:
+            view: Makes a view of the keys; a ``RendezvousStateError`` of its is a cut.
+        """
+        reason, changed, roll = self.take()
+        if reason:
+            return [CutOff(reason)]
+        try:
+            seen = [Seen(view())] if changed else []
+        except RendezvousStateError as error:
+            return [CutOff(str(error))]
+        return [*seen, roll] if roll is not None else [*seen]
 
     def close(self) -> None:
         """Let go of the fd."""
