@@ -70,9 +70,6 @@ class Crew(Protocol):
             SignalException: Somebody ends this agent.
         """
 
-    def hold(self, until_ns: int) -> None:
-        """Have them killed at that time (CLOCK_BOOTTIME), whatever becomes of this process."""
-
     def free_port(self) -> int:
         """Find a port for the next round."""
 
@@ -176,7 +173,6 @@ class Agent:
 
     def _happened(self) -> list[Event]:
         events: list[Event] = []
-        self._crew.hold(self._meeting.kill_at_ns)
         try:
             events += self._crew.wait(self._meeting.fileno(), self._timeout())
         except self._ending as ending:

@@ -14,6 +14,7 @@ from procession._guardian.pulse import Pulse
 from procession._guardian.sweep import send, wake_and_send
 from procession._loop import machine
 from procession._loop.bells import Bells
+from procession._loop.fuse import Fuse
 from procession._loop.machine import Do, On, Phase, Stop
 from procession._loop.takeover import Estate, take_over
 from procession._loop.worker import Leftovers, Worker
@@ -42,6 +43,7 @@ class Gang:
         *,
         exclusive: bool = False,
         judge: Callable[[str, Mapping[str, Any]], Exception | None] = lambda _state, _report: None,
+        until: Callable[[], int] = lambda: 0,
     ) -> None:
         """Store the guardian.
 
@@ -52,6 +54,7 @@ class Gang:
             exclusive: This process has no children but the gang's.
             judge: Hears what came of the guardian's fork server (state and report, as in its
                 protocol); may return what the start is to fail with.
+            until: When all have to be gone, see `Fuse`; asked again and again.
         """
         from procession._loop.witness import Witness  # not before a gang starts
 
@@ -68,6 +71,7 @@ class Gang:
         self._estate = Estate(guardian.run_id, guardian.lock_id, exclusive=exclusive)
         self._state = machine.State(grace)
         self._pulse = Pulse()
+        self._fuse = Fuse(guardian, until)
         self._witness = Witness()
         self._refused: Exception | None = None
         self._judge = judge
@@ -122,6 +126,7 @@ class Gang:
     ) -> None:
         """Ask for the worker of ``rank``; ``fds`` may be closed when this returns."""
         self._asked_for[rank] = argv[0]
+        self._tend_fuse()
         self._guardian.start(rank, programs, argv, env, fds)
 
     def make_room(self, interrupted: Callable[[], bool]) -> bool:
@@ -226,16 +231,12 @@ class Gang:
         """Return the workers whose death has not been reported."""
         return [worker for worker in self.workers.values() if worker.exitcode is None]
 
-    def ask_guardian(self, *message: object) -> None:
-        """Send what the guardian does by itself, without an answer."""
-        with self._lock:
-            self._guardian.ask(*message)
-
     # ---- the loop
 
     def _turn(self, deadline: float) -> None:
         """Sleep until something happens or ``deadline`` (monotonic seconds), and deal with it."""
-        left = min(deadline, self._state.deadline, self._pulse_due()) - time.monotonic()
+        due = min(deadline, self._state.deadline, self._pulse_due(), self._tend_fuse())
+        left = due - time.monotonic()
         # Rounded up: a poll that returns a fraction of a millisecond early would spin to the deadline.
         timeout = None if left == math.inf else min(math.ceil(max(0.0, left) * 1000), _LONGEST_POLL)
         ready = self._sleep(timeout)
@@ -266,6 +267,10 @@ class Gang:
             self._pulse.heard()
             return math.inf
         return self._pulse.due(time.monotonic())
+
+    def _tend_fuse(self) -> float:
+        with self._lock:
+            return self._fuse.tend(starting=self.phase is Phase.STARTING)
 
     def _hear_guardian(self) -> None:
         self._pulse.heard()
@@ -302,7 +307,7 @@ class Gang:
         worker.exitcode, worker.core_dumped, worker.died_ns = exitcode, core_dumped, ns
         self._apply(On.DIED_BADLY if exitcode else On.DIED_WELL)
         worker.death_order = len(self.workers) - self._state.living
-        if exitcode and self._unordered(worker):
+        if exitcode and not worker.died_of_us(self.signum, killed=bool(self.killed_ns)):
             worker.scene = self._witness.look(worker)
         self._seen_dead.append(pid)
 
@@ -336,12 +341,6 @@ class Gang:
         "quiet": _heard_quiet,
         "swept": _heard_swept,
     }
-
-    def _unordered(self, worker: Worker) -> bool:
-        """True unless a signal of ours explains the death of ``worker``."""
-        if not 0 < worker.signalled_ns < worker.died_ns:
-            return True
-        return worker.exitcode != -self.signum and not self.killed_ns
 
     def _note_the_stuck(self, stuck: Sequence[Left]) -> None:
         if stuck:

@@ -49,6 +49,12 @@ class Worker:
         self.doomed = False
         self.scene = Scene()
 
+    def died_of_us(self, signum: int, *, killed: bool) -> bool:
+        """Whether a signal of ours explains its death: the stop's, or SIGKILL once there was one."""
+        if not 0 < self.signalled_ns < self.died_ns:
+            return False
+        return killed or self.exitcode == -signum
+
 
 class Leftovers(NamedTuple):
     """What dead workers left behind.

@@ -72,10 +72,6 @@ class Beside:
         """Begin to stop the gang, as ``PContext.close`` does, and return; ``wait`` sees the end."""
         self._gang.ask_to_stop(Stop(int(death_sig), timeout))
 
-    def fuse(self, until_ns: int) -> None:
-        """Have the guardian kill all at that time (CLOCK_BOOTTIME), unless it is put off again."""
-        self._gang.ask_guardian("fuse", until_ns)
-
     def stop_now(self) -> None:
         """End the grace of a stop that was begun more than a second ago."""
         self._gang.ask_to_stop(None)

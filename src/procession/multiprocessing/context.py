@@ -278,6 +278,7 @@ class PContext(abc.ABC):
             self._supervision.shutdown_timeout,
             exclusive=self._supervision.exclusive,
             judge=judge_server,
+            until=self._supervision.until,
         )
 
     def _make_leaf(self) -> Leaf | None:

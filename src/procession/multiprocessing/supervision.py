@@ -92,6 +92,8 @@ class Supervision:
             ``cgroup`` puts it into a cgroup of its own, by which the sweep kills at one stroke; needs
             a writable cgroup of version 2. docs/isolation.md says what is different for the workers.
         look: How teed lines look on the console; None as torch shows them.
+        until: When all has to be gone, whatever becomes of this process (CLOCK_BOOTTIME ns, 0 for
+            never); asked whenever something happens, so that it can be put off.
     """
 
     shutdown_timeout: float = 30.0
@@ -109,6 +111,7 @@ class Supervision:
     tty_rank: int | None = None
     isolate: str = ""
     look: Look | None = None
+    until: Callable[[], int] = int  # which returns 0
 
     def __post_init__(self) -> None:
         """Refuse an isolation that does not exist.

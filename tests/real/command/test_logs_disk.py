@@ -139,6 +139,7 @@ def test_a_limited_log_stays_small_and_its_offsets_stay(here: Any) -> None:
 def test_a_console_that_lags_is_told_what_it_has_missed(here: Any) -> None:
     process = here.start("--log-limit", "64K", here.file("s.py", WRITES).name, "300")
     line = process.stdout.readline()  # and then nothing for a while: the pipe fills, the tee waits
+    here.wait_for_run()
     log = here.directory / "procession-runs" / "latest" / "attempt_0" / "0" / "stdout.log"
     while log.stat().st_size < 300 * 100_000 or blocks(log) > 2**17:
         subprocess.run(["sleep", "0.05"], check=True)

@@ -80,6 +80,8 @@ def start(here: Any) -> Iterator[Callable[[str], Run]]:
             lines = b""
             while lines.count(b"\n") < 2:
                 lines += os.read(reader, 4096)
+            if entry == "command":
+                here.wait_for_run()  # the link is made when all workers run
             families = [[int(pid) for pid in line.split()] for line in lines.splitlines()]
             stack.callback(kill, launcher, [pid for family in families for pid in family])
             child = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text()

@@ -95,9 +95,16 @@ class Hosts:
         data: dict[str, Any] = json.loads((runs / "latest" / "report.json").read_text())
         return data
 
-    def start(self, rank: int, *words: str, conf: str = "lease=30", **kw: Any) -> Any:
+    def start(
+        self,
+        rank: int,
+        *words: str,
+        conf: str = "lease=30",
+        program: tuple[str, ...] = ("s.py",),
+        **kw: Any,
+    ) -> Any:
         options = ("--rdzv-conf", f"is_host={int(rank == 0)},{conf}", "--node-rank", str(rank))
-        return self.here.start(*self.place, *options, *words, "s.py", str(self.told), **kw)
+        return self.here.start(*self.place, *options, *words, *program, str(self.told), **kw)
 
     def workers(self, generation: int, count: int) -> list[dict[str, str]]:
         """What the workers of a gang have told, by rank, once all have."""
@@ -311,6 +318,32 @@ def test_a_signal_while_hosts_are_waited_for(hosts: Hosts) -> None:
     process.send_signal(signal.SIGINT)
     assert hosts.end(process)[0] == 128 + signal.SIGINT
     assert not (hosts.here.directory / "procession-runs" / "latest").exists()
+
+
+# As soon as it is there the worker of rank 1 stops the agent that has started it.
+STOPS_ITS_AGENT = """
+while read key value; do test $key = PPid: && agent=$value; done < /proc/$PPID/status
+name=$TORCHELASTIC_RESTART_COUNT-$RANK
+test $name = 0-1 && kill -STOP $agent
+echo '{"name": "'$name'", "pid": '$$'}' >> $0/all
+until test -e $0/go; do sleep 0.05; done
+"""
+
+
+@elastic
+def test_an_agent_that_is_stopped_while_it_starts_its_workers(hosts: Hosts) -> None:
+    """The guardian knows the end of the lease before the first worker is there."""
+    words = ("--nnodes", "1:2", "--max-restarts", "1", "--no-python")
+    program = ("sh", "-c", STOPS_ITS_AGENT)
+    stays, stopped = (hosts.start(rank, *words, conf="lease=6", program=program) for rank in (0, 1))
+    old = hosts.workers(0, 2)
+    hosts.workers(1, 1)
+    assert not wait_gone([int(worker["pid"]) for worker in old], 0)
+    stopped.send_signal(signal.SIGCONT)
+    assert hosts.end(stopped)[0] == 69
+    hosts.go()
+    assert hosts.end(stays)[0] == 0
+    assert hosts.here.left() == []
 
 
 @elastic

@@ -60,9 +60,6 @@ class ToldCrew:
             self.running = None
         return [order]  # type: ignore[list-item]
 
-    def hold(self, until_ns: int) -> None:
-        """There are no processes to kill."""
-
     def free_port(self) -> int:
         return 4321
 

@@ -142,11 +142,6 @@ class HostCrew:
             raise self._raise_for(self._gate.take_pending()[0])
         return found
 
-    def hold(self, until_ns: int) -> None:
-        """Have them killed at that time (CLOCK_BOOTTIME), whatever becomes of this process."""
-        if self._workers is not None:
-            self._workers.fuse(until_ns)
-
     def free_port(self) -> int:
         """Find a port for the next round."""
         return free_port()

@@ -96,10 +96,6 @@ class GatheringCrew:
             muster.close()
         return muster is not None
 
-    def hold(self, until_ns: int) -> None:
-        """Have them killed at that time (CLOCK_BOOTTIME), whatever becomes of this process."""
-        self._crew.hold(until_ns)
-
     def free_port(self) -> int:
         """Find a port for the next round."""
         return self._crew.free_port()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from procession._agent.agent import Agent, Patience
@@ -25,13 +26,16 @@ from procession.multiprocessing.supervision import SignalException
 
 if TYPE_CHECKING:
     from procession._membership.machine import End
+    from procession._membership.meeting import Meeting
     from procession._membership.model import Verdict
     from procession.cli.options.nodes import Nodes
-    from procession.multiprocessing import PContext
+    from procession.multiprocessing import PContext, Supervision
 
 
 class RunOverHosts(Run):
     """One host's part of a run."""
+
+    _meeting: Meeting
 
     def make_attempts(self) -> None:
         """Meet the others, and go through gangs with them until the run is over.
@@ -57,6 +61,8 @@ class RunOverHosts(Run):
                 place.close()
 
     def _take_part(self, nodes: Nodes, place: Place, clock: SteadyClock) -> None:
+        self._meeting = place.meeting
+
         def ending(signum: int) -> SignalException:
             place.ended_by(signum)
             return signal_exception(signum)
@@ -94,6 +100,10 @@ class RunOverHosts(Run):
     def _terms(self, nodes: Nodes) -> Terms:
         policy = self.plan.restarts or RestartPolicy()
         return Terms(nodes.least, nodes.most, self.plan.max_restarts, policy)
+
+    def _supervision(self) -> Supervision:
+        """The guardian ends the workers of a host that could not say in time that it lives."""
+        return replace(super()._supervision(), until=lambda: self._meeting.kill_at_ns)
 
     def start(self, envs: dict[int, dict[str, str]], prefixes: dict[int, str] | None) -> PContext:
         """Start this host's part of a gang; how we are let in at etcd is not its business."""
