@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procession._membership.model import Member, Round
+from procession._os.boottime import boottime_ns
 from procession._os.reach import is_this_host
 from procession.errors import (
     RendezvousClosedError,
@@ -29,6 +30,8 @@ from procession.rendezvous.dynamic_rendezvous import (
     create_handler,
 )
 from procession.rendezvous.shared import SharedState, decode, encode
+
+LIFETIME = 4  # seconds: signs of life that may be missing, one a second
 
 
 class Shelf(RendezvousBackend):
@@ -65,7 +68,7 @@ class Meeting:
     ) -> DynamicRendezvousHandler:
         times = RendezvousTimeout(timedelta(seconds=join), timedelta(seconds=last_call))
         made = DynamicRendezvousHandler.from_backend(
-            "run", self.store, self.shelf, least, most, "127.0.0.1", times, 1, 4
+            "run", self.store, self.shelf, least, most, "127.0.0.1", times, 1, LIFETIME
         )
         self.handlers.append(made)
         return made
@@ -130,14 +133,35 @@ def test_who_comes_later_waits_and_is_taken_in(meeting: Meeting) -> None:
     assert seats(found) == [(0, 2), (1, 2)]
 
 
-def test_who_gives_no_sign_of_life_is_left_out(meeting: Meeting) -> None:
+def test_who_gives_no_sign_of_life_is_left_out(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stays, dies = (meeting.handler(1, 2, last_call=5) for _ in range(2))
+    gives, heard = dies._is_taken, threading.Event()
+
+    def is_taken(me: str) -> bool:
+        if not heard.is_set():
+            raise RendezvousConnectionError("cut off")
+        return gives(me)
+
+    monkeypatch.setattr(dies, "_is_taken", is_taken)
     meeting.meet(stays, dies)
-    dies._stopped.set()  # its heart stops
+    assert 0 < dies.kill_at_ns - boottime_ns() < 0.85 * LIFETIME * 1e9
     until(lambda: stays.num_nodes_waiting() > 0)
+    assert dies.kill_at_ns < boottime_ns()
     assert seats(meeting.meet(stays)) == [(0, 1)]
     with pytest.raises(RendezvousConnectionError, match="may go on without this host"):
         dies.num_nodes_waiting()
+    heard.set()  # it is too late: a sign of life from whom all take for dead changes nothing
+
+    def is_told() -> bool:
+        with pytest.raises(RendezvousConnectionError) as found:
+            dies.num_nodes_waiting()
+        return "have taken this host for dead" in str(found.value)
+
+    until(is_told)
+    assert dies.kill_at_ns < boottime_ns()
+    assert meeting.handler(1, 2).kill_at_ns == 0  # it has no workers
 
 
 def test_too_few_in_time(meeting: Meeting) -> None:

@@ -81,7 +81,8 @@ class Warden:
         try:
             while not (self._channel.closed or self._launcher.gone or self._burnt()):
                 self._wait(self._patience())
-                self._serve()
+                if not self._burnt():  # whoever is warm would start what it was asked for
+                    self._serve()
         finally:
             sweep(
                 os.getpid(), self._settle, self._bury, self._strike, self._unreaped(), self._number
@@ -134,7 +135,9 @@ class Warden:
     def _start(self, message: Message, fds: list[int]) -> None:
         _, rank, programs, argv, env, count = message
         order = Order(rank, programs, argv, env, fds)
-        if len(fds) < count:  # we may not have so many files open: what came in vain is closed
+        if self._burnt():  # told by a launcher that had been stopped: all ends, and nothing begins
+            close_all(fds)
+        elif len(fds) < count:  # we may not have so many files open: what came in vain is closed
             self.fail(order, EMFILE)
         elif not self._warmth.take(order):
             self.start_here(order)

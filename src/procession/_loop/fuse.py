@@ -6,14 +6,17 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from procession._os.boottime import boottime_ns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from procession._guardian.client import Guardian
 
-# A running gang is waited for together with whatever puts the time off, so each change wakes us; one
-# that starts is waited for alone, and its fork server may be importing for longer than a lease lasts.
-_GLANCE = 0.1  # seconds
+# It is looked at anew while there is time to tell of a change, whatever this process waits for: a
+# gang that starts or is being stopped is waited for alone.
+_SHARE = 0.25  # of what is left
+_GLANCE = 0.1  # seconds, at least
 
 
 class Fuse:
@@ -29,7 +32,7 @@ class Fuse:
         self._until = until
         self._told = 0
 
-    def tend(self, *, starting: bool) -> float:
+    def tend(self) -> float:
         """Tell the guardian of a change; before a worker can be there, and whenever something happens.
 
         Returns:
@@ -39,4 +42,7 @@ class Fuse:
         if until != self._told:
             self._guardian.ask("fuse", until)
             self._told = until
-        return time.monotonic() + _GLANCE if until and starting else math.inf
+        if not until:
+            return math.inf
+        left = (until - boottime_ns()) / 1e9
+        return time.monotonic() + max(_SHARE * left, _GLANCE)

@@ -270,7 +270,7 @@ class Gang:
 
     def _tend_fuse(self) -> float:
         with self._lock:
-            return self._fuse.tend(starting=self.phase is Phase.STARTING)
+            return self._fuse.tend()
 
     def _hear_guardian(self) -> None:
         self._pulse.heard()

@@ -137,6 +137,14 @@ class RendezvousHandler(ABC):
         """Whether ``num_nodes_waiting`` is 0 for ever, and need not be asked again and again."""
         return False
 
+    @property
+    def kill_at_ns(self) -> int:
+        """When the workers of this host have to be gone, whatever becomes of its agent: others may start.
+
+        CLOCK_BOOTTIME ns, 0 for never; asked again and again while workers run, so that it can be put off.
+        """
+        return 0
+
     @abstractmethod
     def next_rendezvous(self) -> RendezvousInfo:
         """Wait until this host takes part in a gang.

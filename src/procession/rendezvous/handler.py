@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
@@ -18,6 +20,7 @@ from procession._membership.rules import (
     next_round,
     waiting,
 )
+from procession._store.fence import AGAIN, Fence, now
 from procession.errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["DynamicRendezvousHandler"]
 
 _LOOK = 1.0  # seconds between two looks at the state, at most
-_LOST = 0.7  # of the time after which the others take a host for dead, as of an etcd lease
 _GRACE = 5.0  # seconds for a change of the state after the time for the round is over
 _UNLIMITED = 10**9  # restarts: whoever calls next_rendezvous counts them
 
@@ -85,10 +87,10 @@ class DynamicRendezvousHandler(RendezvousHandler):
         self._signs: dict[
             str, tuple[int, float]
         ] = {}  # host -> last beat, and when it was new here
-        self._beat_due = 0.0
+        self._fence = Fence(self._lifetime(), -math.inf)  # of this host's signs of life
+        self._missing = ""  # the id under which the others have taken this host for dead
         self._stopped = threading.Event()
         self._heart: threading.Thread | None = None
-        self._heard_at = time.monotonic()  # when this host's sign of life was last taken
 
     @classmethod
     def from_backend(
@@ -155,17 +157,15 @@ class DynamicRendezvousHandler(RendezvousHandler):
         except RendezvousError as error:
             self._tell(f"{type(error).__name__}: {error}", NodeState.FAILED)
             raise
-        now = state.round
-        rank = now.rank(self._node.id) if now else None
-        if now is None or rank is None:
-            raise ValueError("seated without a seat")
-        self._generation, self._heard_at = now.generation, time.monotonic()
+        seats, generation = (state.round.seats, state.round.generation) if state.round else ((), -1)
+        rank = [seat.id for seat in seats].index(self._node.id)
+        self._generation = generation
         self._start_heart()
-        self._tell(f"joined round {now.generation} as rank {rank} of {len(now.seats)}", rank=rank)
-        prefix = f"torch.rendezvous.{self._settings.run_id}.{now.generation}"
+        self._tell(f"joined round {generation} as rank {rank} of {len(seats)}", rank=rank)
+        prefix = f"torch.rendezvous.{self._settings.run_id}.{generation}"
         store = prefix_store(prefix, self._store)
         where = RendezvousStoreInfo.build(rank, store, self._node.address)
-        return RendezvousInfo(store, rank, len(now.seats), where)
+        return RendezvousInfo(store, rank, len(seats), where)
 
     def is_closed(self) -> bool:
         """Whether there will be no further round."""
@@ -192,20 +192,21 @@ class DynamicRendezvousHandler(RendezvousHandler):
         """Return how many hosts wait; where the round is over this one is waited for, so 1 at least.
 
         Raises:
-            RendezvousConnectionError: The others may soon take this host for dead, and go on without it.
+            RendezvousConnectionError: The others have taken this host for dead, or may soon, and go on
+                without it.
         """
-        silent = time.monotonic() - self._heard_at
-        if self._heart is not None and silent > _LOST * self._lifetime():
-            raise RendezvousConnectionError(
-                f"the rendezvous {self._settings.run_id} has not been reached for {silent:.1f} s: the "
-                "others may go on without this host"
-            )
+        self._require_touch()
         state = self._state_holder.read()
         view = state.view()
         if is_over(view) or state.failure:
             return max(len(waiting(view)), 1)
         full = view.round is not None and len(view.round.seats) >= self._terms.most
         return 0 if full else len(waiting(view))
+
+    @property
+    def kill_at_ns(self) -> int:
+        """When this host's workers have to be gone (CLOCK_BOOTTIME), put off by each sign of life."""
+        return self._fence.kill_at_ns if self._generation >= 0 else 0
 
     def get_run_id(self) -> str:
         """Return the run's id."""
@@ -231,14 +232,16 @@ class DynamicRendezvousHandler(RendezvousHandler):
         while True:
             if self._stopped.is_set():
                 raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} is closed")
-            state = self._state_holder.change(self._step, deadline + _GRACE)
+            sent = now()
+            beats = sent >= self._fence.sent + self._settings.keep_alive_interval.total_seconds()
+            state = self._state_holder.change(partial(self._step, beats=beats), deadline + _GRACE)
             self._entered = True
+            if beats:
+                self._fence.sent = max(sent, self._fence.sent)
             if state.closed:
                 why = f"failed {state.failure}" if state.failure else "is closed"
                 raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} {why}")
-            now = state.round
-            seated = now is not None and now.rank(self._node.id) is not None
-            if now and seated and now.generation > self._generation and not is_over(state.view()):
+            if self._has_seat(state):
                 return state
             if time.monotonic() >= deadline:
                 self._state_holder.change(
@@ -250,19 +253,23 @@ class DynamicRendezvousHandler(RendezvousHandler):
                 )
             self._state_holder.wait(self._seconds_to_look())
 
-    def _step(self, state: SharedState) -> SharedState:
+    def _has_seat(self, state: SharedState) -> bool:
+        """Whether there is a round that this host has a new seat in."""
+        latest = state.round
+        if latest is None or latest.generation <= self._generation or is_over(state.view()):
+            return False
+        return latest.rank(self._node.id) is not None
+
+    def _step(self, state: SharedState, *, beats: bool) -> SharedState:
         """Be there, give up a seat in an old round, and lead if that falls to this host."""
         if state.closed:
             return state
         if self._entered and not state.view().is_there(self._node.id):
             # Taken for dead: who comes back is somebody else, so that what was seen stays true.
             self._node = self._node._replace(id=_fresh_id(self._node.host))
-        state = self._alive(state.without(self._dead(state))).with_member(self._node)
-        now, me = state.round, self._node.id
-        old = now is not None and (now.generation <= self._generation or is_over(state.view()))
-        if now and old and now.rank(me) is not None and me not in state.stopped:
-            state = state._replace(stopped=(*state.stopped, me))
-        view = state.view()
+        state = state.without(self._dead(state)).with_member(self._node)
+        state = self._without_old_seat(state.with_beat(self._node.id) if beats else state)
+        view, me = state.view(), self._node.id
         if leader(view) != me:
             return state
         if calls_off(view, self._terms):
@@ -271,6 +278,15 @@ class DynamicRendezvousHandler(RendezvousHandler):
         if following is None or following.verdict is not None:
             return state
         return state._replace(round=following, stopped=(), called_off=False)
+
+    def _without_old_seat(self, state: SharedState) -> SharedState:
+        """With the word that this host has no workers in a round that is over."""
+        latest, me = state.round, self._node.id
+        if latest is None or latest.rank(me) is None or me in state.stopped:
+            return state
+        if latest.generation > self._generation and not is_over(state.view()):
+            return state
+        return state._replace(stopped=(*state.stopped, me))
 
     def _seconds_to_look(self) -> float:
         """No longer than until this host has to decide something by its clock."""
@@ -287,22 +303,16 @@ class DynamicRendezvousHandler(RendezvousHandler):
         limit = self._settings.timeout.last_call.total_seconds()
         return time.monotonic() - self._call_since >= limit
 
-    def _alive(self, state: SharedState) -> SharedState:
-        if time.monotonic() < self._beat_due:
-            return state
-        self._beat_due = time.monotonic() + self._settings.keep_alive_interval.total_seconds()
-        return state.with_beat(self._node.id)
-
     def _dead(self, state: SharedState) -> set[str]:
         """Hosts whose beat has not changed for too long, by this host's clock alone."""
-        limit, now = self._lifetime(), time.monotonic()
+        limit, moment = self._lifetime(), time.monotonic()
         beats = dict(state.beats)
         self._signs = {
-            host: self._signs[host] if self._signs.get(host, (-1,))[0] == beat else (beat, now)
+            host: self._signs[host] if self._signs.get(host, (-1,))[0] == beat else (beat, moment)
             for host, beat in ((m.id, beats.get(m.id, 0)) for m in state.members)
         }
         others = ((h, since) for h, (_, since) in self._signs.items() if h != self._node.id)
-        return {host for host, since in others if now - since > limit}
+        return {host for host, since in others if moment - since > limit}
 
     def _lifetime(self) -> float:
         """Seconds after which a host that gives no sign is taken for dead."""
@@ -315,18 +325,45 @@ class DynamicRendezvousHandler(RendezvousHandler):
             self._heart.start()
 
     def _beat(self) -> None:
-        interval = self._settings.keep_alive_interval.total_seconds()
-        limit = self._settings.timeout.heartbeat.total_seconds()
-        while not self._stopped.wait(interval):
-            sent = time.monotonic()
+        """Give signs of life until ``shutdown``; one that failed is tried again soon."""
+        interval = pause = self._settings.keep_alive_interval.total_seconds()
+        while not self._stopped.wait(pause):
+            sent, me = now(), self._node.id
             try:
-                self._state_holder.change(
-                    lambda state: state.without(self._dead(state)).with_beat(self._node.id),
-                    sent + limit,
-                )
-                self._heard_at = sent
+                there = self._is_taken(me)
             except RendezvousError as error:
                 logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
+                pause = min(AGAIN * self._lifetime(), interval)
+                continue
+            pause = interval
+            if there:
+                self._fence.sent = max(sent, self._fence.sent)
+            else:
+                self._missing = me
+
+    def _is_taken(self, me: str) -> bool:
+        """Give a sign of life; whether it was taken, from a host that is not taken for dead."""
+
+        def alive(state: SharedState) -> SharedState:
+            if not state.view().is_there(me):
+                return state
+            return state.without(self._dead(state)).with_beat(me)
+
+        limit = time.monotonic() + self._settings.timeout.heartbeat.total_seconds()
+        return self._state_holder.change(alive, limit).view().is_there(me)
+
+    def _require_touch(self) -> None:
+        """Raise RendezvousConnectionError where others may go on without this host."""
+        run_id = self._settings.run_id
+        if self._missing == self._node.id:
+            raise RendezvousConnectionError(
+                f"the rendezvous {run_id}: the others have taken this host for dead, and go on without it"
+            )
+        if self._heart is not None and not self._fence.is_good:
+            raise RendezvousConnectionError(
+                f"the rendezvous {run_id} has not been reached for {now() - self._fence.sent:.1f} s: the "
+                "others may go on without this host"
+            )
 
     def _tell(
         self, message: str, state: NodeState = NodeState.RUNNING, rank: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ from procession.rendezvous.alone import LocalStore
 from procession.rendezvous.etcd_store import EtcdStore
 from procession.rendezvous.registry import get_rendezvous_handler
 from procession.rendezvous.store import PrefixStore, Store
+from procession.testing import stop, wait_for_text, wait_gone
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "elastic_host.py"
 SHORT = timedelta(seconds=0.05)
@@ -258,3 +260,67 @@ def test_a_failure_for_good_ends_all_hosts(launched: Callable[..., list[Any]]) -
     assert {"failed": 7} in found
     closed = next(host["closed"] for host in found if "closed" in host)
     assert closed == f"the rendezvous job failed on {os.uname().nodename}: rank 1 (exit code 7)"
+
+
+MEMBER, RELAY = (SCRIPT.parent / name for name in ("elastic_member.py", "relay.py"))
+
+
+class Members:
+    """Three hosts of an ``elastic_launch``; one of them has a way to etcd that can be cut."""
+
+    def __init__(self, here: Path, endpoint: str) -> None:
+        self.here = here
+        for name in ("stays", "stopped", "cut"):
+            (here / name).touch()
+        environ = {**os.environ, "PYTHONPATH": str(Path(procession.__file__).parents[1])}
+        relay = [sys.executable, str(RELAY), *endpoint.split(":")]
+        self.relay = subprocess.Popen(relay, stdout=subprocess.PIPE, text=True)
+        assert self.relay.stdout is not None
+        ways = {"stays": endpoint, "stopped": endpoint}
+        ways["cut"] = f"127.0.0.1:{self.relay.stdout.readline().strip()}"
+        self.hosts = {
+            name: subprocess.Popen(
+                [sys.executable, str(MEMBER), way, name, str(here)],
+                env=environ,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for name, way in ways.items()
+        }
+
+    def worker(self, name: str, size: int) -> int:
+        """The pid of a host's worker in a gang of so many, once it is there."""
+        mark = f"of {size}: "
+        return int(wait_for_text(self.here / name, mark).rpartition(mark)[2])
+
+    def end(self, name: str) -> str:
+        return self.hosts[name].communicate(timeout=60)[0].strip()
+
+    def close(self) -> None:
+        (self.here / "go").touch()
+        for process in (self.relay, *self.hosts.values()):
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.fixture
+def members(make_cluster: Callable[..., Any], tmp_path: Path) -> Iterator[Members]:
+    made = Members(tmp_path, make_cluster(1).members[0].endpoint)
+    yield made
+    made.close()
+
+
+def test_workers_of_a_host_that_has_lost_touch_are_gone_before_the_next_gang(
+    members: Members,
+) -> None:
+    """Their grace is 300 s, and one of the agents is stopped: the guardians end them in time."""
+    old = [members.worker(name, 3) for name in members.hosts]
+    stop(members.hosts["stopped"].pid)
+    members.relay.kill()
+    assert members.worker("stays", 1) not in old
+    assert not wait_gone(old, 0)
+    members.hosts["stopped"].send_signal(signal.SIGCONT)
+    for name in ("stopped", "cut"):
+        assert members.end(name).startswith("RendezvousConnectionError the rendezvous job")
+    (members.here / "go").touch()
+    assert members.end("stays") == "done"

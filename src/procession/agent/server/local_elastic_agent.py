@@ -14,7 +14,7 @@ from procession.agent.server import telling
 from procession.agent.server.api import SimpleElasticAgent
 from procession.agent.server.health_check_server import create_healthcheck_server
 from procession.agent.server.workers import RunResult, WorkerState
-from procession.errors import UsageError
+from procession.errors import GuardianLostError, UsageError
 from procession.events import record
 from procession.metrics import prof
 from procession.multiprocessing import Supervision, start_processes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from procession._restarts.policy import RestartPolicy
     from procession.agent.server.watchdog import Watchdog
     from procession.agent.server.workers import Worker, WorkerGroup, WorkerSpec
-    from procession.multiprocessing import LogsSpecs, PContext
+    from procession.multiprocessing import LogsSpecs, PContext, RunProcsResult
     from procession.timer import FileTimerRequest
 
 __all__ = [
@@ -89,7 +89,11 @@ class LocalElasticAgent(SimpleElasticAgent):
         self._log_line_prefix_template = log_line_prefix_template
         self._health_check_server = health_check_server
         supervision = supervision or Supervision.from_environment()
-        self._supervision = replace(supervision, shutdown_timeout=float(shutdown_timeout))
+        self._supervision = replace(
+            supervision,
+            shutdown_timeout=float(shutdown_timeout),
+            until=lambda: getattr(spec.rdzv_handler, "kill_at_ns", 0),  # a handler may be torch's
+        )
         self._pcontext: PContext | None = None
         self._worker_watchdog: Watchdog | None = None
 
@@ -98,7 +102,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         if self._pcontext is not None:
             handler = self._worker_group.spec.rdzv_handler
             alone = getattr(handler, "nobody_can_join", False)  # a handler may be torch's
-            self._pcontext.wait(-1 if alone else seconds)
+            self._wait(-1 if alone else seconds)
 
     def _rest(self, seconds: float) -> None:
         """Let time pass; a signal that ends a gang ends this too."""
@@ -136,7 +140,7 @@ class LocalElasticAgent(SimpleElasticAgent):
 
     @prof
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
-        result = self._pcontext.wait(0) if self._pcontext is not None else None
+        result = self._wait(0)
         if result is None:
             return RunResult(WorkerState.HEALTHY)
         ranks = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
@@ -148,6 +152,14 @@ class LocalElasticAgent(SimpleElasticAgent):
             return RunResult(WorkerState.FAILED, failures=failures, stopped=stopped)
         values = {ranks[local]: value for local, value in result.return_values.items()}
         return RunResult(WorkerState.SUCCEEDED, return_values=values)
+
+    def _wait(self, seconds: float) -> RunProcsResult | None:
+        try:
+            return self._pcontext.wait(seconds) if self._pcontext is not None else None
+        except GuardianLostError:
+            # It ends by itself where this host has lost touch with the others: the handler says so.
+            self._worker_group.spec.rdzv_handler.num_nodes_waiting()
+            raise
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
         if self._worker_watchdog is not None:
