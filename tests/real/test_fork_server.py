@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from procession._os import proc
+from procession._os.boottime import boottime_ns
 from procession.errors import PreloadError, UsageError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
@@ -124,6 +125,20 @@ def test_a_server_outlives_gangs(tmp_path: Path, imports: Path) -> None:
     workers = {pid for family in families for pid, _, _ in family.values()}
     assert (len(guardians), len(workers)) == (1, 6)  # the guardian is the parent, not the server
     assert all(leads for family in families for _, _, leads in family.values())
+
+
+@pytest.mark.stress  # for the seconds that it waits
+def test_a_server_outlives_the_time_by_which_a_gang_had_to_be_gone(
+    tmp_path: Path, imports: Path
+) -> None:
+    """Hosts may be waited for between two gangs for longer than a lease lasts."""
+    with ForkServer(["pre_counts"]) as server:
+        wishes = {"fork_server": server, "until": lambda: boottime_ns() + 3 * 10**9}
+        assert values(tmp_path, abs, {0: (-4,)}, **wishes) == {0: 4}
+        (warm_one,) = map(int, imports.read_text().split())
+        assert wait_gone([warm_one], 4) == [warm_one]
+        assert values(tmp_path, abs, {0: (-4,)}, **wishes) == {0: 4}
+    assert len(imports.read_text().splitlines()) == 1
 
 
 def test_a_server_outlives_a_gang_that_fails_and_what_that_leaves(

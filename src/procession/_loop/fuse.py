@@ -46,3 +46,8 @@ class Fuse:
             return math.inf
         left = (until - boottime_ns()) / 1e9
         return time.monotonic() + max(_SHARE * left, _GLANCE)
+
+    def put_out(self) -> None:
+        """Let a guardian that is kept live: nobody is left, and what it has warm may wait for hosts."""
+        if self._told and not self._guardian.channel.closed:
+            self._guardian.ask("fuse", 0)

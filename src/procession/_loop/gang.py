@@ -110,6 +110,8 @@ class Gang:
         """Let go of the fds, and of those that are watched; a gang that has not ended is given up."""
         self._guardian.on_loss(None)
         with self._lock:
+            if self.phase is Phase.ENDED and not self.guardian_lost:
+                self._fuse.put_out()
             self._state = self._state._replace(phase=Phase.ENDED)
             self._readers.clear()  # a thread that one of them has just woken finds nothing to read
             self._bells.close()

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import procession
@@ -24,6 +25,7 @@ from procession.testing import stop
 WITNESS = Path(__file__).parents[1] / "scripts" / "witness.py"
 MARK = "PROCESSION_TEST_NET"
 PATIENCE = 60  # seconds
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -198,10 +200,12 @@ class Net:
 
     # ---- hosts
 
-    def host(self, number: int, *words: str, conf: str = "") -> subprocess.Popen[str]:
+    def host(
+        self, number: int, *words: str, conf: str = "", environ: Mapping[str, str] = NOTHING
+    ) -> subprocess.Popen[str]:
         """Start ``procession run`` on a host."""
         source = str(Path(procession.__file__).parents[1])
-        environ = {**os.environ, "PYTHONPATH": source, MARK: self.mark}
+        environ = {**os.environ, "PYTHONPATH": source, MARK: self.mark, **environ}
         known = f"lease={self.lease:g},last_call_timeout=20"
         self.hosts[number] = self.start(
             number,
@@ -253,10 +257,11 @@ class Net:
 
     def gang_of(self, *numbers: int, after: int = -1) -> int:
         """Wait for a gang of just these hosts, all of whose workers have begun; return its number."""
-        expected = {f"h{number}" for number in numbers}
-        return until(lambda: self._gang_of(expected, after), f"no gang of {sorted(expected)}")
+        return until(lambda: self.has_gang_of(*numbers, after=after), f"no gang of {numbers}")
 
-    def _gang_of(self, expected: set[str], after: int) -> int | None:
+    def has_gang_of(self, *numbers: int, after: int = -1) -> int | None:
+        """The number of such a gang, if it is there now."""
+        expected = {f"h{number}" for number in numbers}
         gangs: dict[int, list[dict[str, Any]]] = {}
         lines = self.lines()
         assert [line for line in lines if line["is"].startswith("wrong")] == []
