@@ -16,6 +16,7 @@ import pytest
 from procession._etcd.client import Client
 from procession._etcd.settings import read_settings
 from procession._os.ports import free_port
+from procession._os.proc import children, descendants
 from procession.testing import stop, wait_for_text, wait_gone
 
 pytestmark = pytest.mark.timeout(150)
@@ -447,8 +448,14 @@ def test_nobody_sees_the_password(hosts: Hosts, etcd: Any) -> None:
         client.call(path, body)
     client.close()
     known = {"ETCDCTL_USER": "root", "ETCDCTL_PASSWORD": "ex-tremely-secret"}
-    right = hosts.start(0, "--nnodes", "1:2", conf="last_call_timeout=0", environ=known)
+    words = ("--nnodes", "1:2", "--preload", "json")
+    right = hosts.start(0, *words, conf="last_call_timeout=0", environ=known)
     hosts.workers(0, 1)
+    guardian = children(right.pid)
+    below = set(descendants(guardian))  # the worker, and the fork server
+    assert len(below) > 1
+    for pid in below:
+        assert b"ex-tremely-secret" not in Path(f"/proc/{pid}/environ").read_bytes()
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert "ex-tremely-secret" not in listing.stdout
     hosts.go()
