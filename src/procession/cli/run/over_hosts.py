@@ -16,7 +16,7 @@ from procession._restarts.policy import RestartPolicy
 from procession.cli.run.crew import HostCrew
 from procession.cli.run.execute import Run, signal_exception
 from procession.cli.run.gathering import GatheringCrew
-from procession.cli.run.places import Place, place_at_etcd, place_at_hub
+from procession.cli.run.places import Arrival, Place, place_at_etcd, place_at_hub
 from procession.cli.say import columns, say, write
 from procession.errors import (
     RendezvousConnectionError,
@@ -52,7 +52,8 @@ class RunOverHosts(Run):
         if nodes.found and nodes.node_rank == 0:
             say(nodes.found)
         with self.gate.held():
-            place = self._place(nodes, self._member(nodes), clock)
+            member = self._member(nodes)
+            place = self._place(Arrival(nodes, self.run_id, member, clock, self.gate))
             try:
                 if self.gate.pending:
                     raise signal_exception(self.gate.take_pending()[0])
@@ -85,17 +86,18 @@ class RunOverHosts(Run):
                 place.see_off(crew)
         conclude(end, self.plan.title)
 
-    def _place(self, nodes: Nodes, member: Member, clock: SteadyClock) -> Place:
+    def _place(self, arrival: Arrival) -> Place:
+        nodes = arrival.nodes
         if nodes.hub is not None:
-            return place_at_hub(nodes, nodes.hub, self.run_id, member, clock, self.gate)
+            return place_at_hub(arrival, nodes.hub)
         from procession._etcd.access import settings_for
 
         settings = settings_for(nodes.endpoint, nodes.conf, os.environ)
         if nodes.serves:
             from procession.cli.run.own_etcd import place_with_etcd
 
-            return place_with_etcd(nodes, settings, self.run_id, member, clock, self.gate)
-        return place_at_etcd(nodes, settings, self.run_id, member, clock)
+            return place_with_etcd(arrival, settings)
+        return place_at_etcd(arrival, settings)
 
     def _terms(self, nodes: Nodes) -> Terms:
         policy = self.plan.restarts or RestartPolicy()

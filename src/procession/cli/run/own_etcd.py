@@ -39,10 +39,8 @@ from procession.errors import (
 if TYPE_CHECKING:
     from procession._etcd.settings import Settings
     from procession._loop.gate import SignalGate
-    from procession._membership.model import Member
-    from procession._os.steady import SteadyClock
-    from procession.cli.options.nodes import Nodes
     from procession.cli.run.crew import HostCrew
+    from procession.cli.run.places import Arrival
 
 _READY = 20.0  # seconds in which it has to answer
 _PAUSE = 0.05  # seconds between two looks whether it does
@@ -55,23 +53,13 @@ class OwnEtcd(Place):
     """An etcd that this process has started: the others meet there, and it ends with this host's part.
 
     Args:
-        nodes: The run over hosts.
+        arrival: Who comes, and to which run.
         settings: Where the etcd is.
-        run_id: The run's id.
-        member: This host.
-        clock: Its clock.
         server: The etcd.
     """
 
-    def __init__(
-        self,
-        nodes: Nodes,
-        settings: Settings,
-        run_id: str,
-        member: Member,
-        clock: SteadyClock,
-        server: Server,
-    ) -> None:
+    def __init__(self, arrival: Arrival, settings: Settings, server: Server) -> None:
+        nodes, run_id, member, clock, _ = arrival
         member, door = at_door(member)
         super().__init__(EtcdMeeting(settings, run_id, member, nodes.lease, clock), member, door)
         self._settings = settings
@@ -193,23 +181,12 @@ class Server:
         shutil.rmtree(self._data, ignore_errors=True)
 
 
-def place_with_etcd(
-    nodes: Nodes,
-    settings: Settings,
-    run_id: str,
-    member: Member,
-    clock: SteadyClock,
-    gate: SignalGate,
-) -> Place:
+def place_with_etcd(arrival: Arrival, settings: Settings) -> Place:
     """Join an etcd that the first host starts, or start it where that is this one.
 
     Args:
-        nodes: The run over hosts.
+        arrival: Who comes, and to which run.
         settings: Where it is to be.
-        run_id: The run's id.
-        member: This host.
-        clock: Its clock.
-        gate: Tells of signals to this process.
 
     Raises:
         UsageError: It cannot be as it was asked for.
@@ -226,15 +203,16 @@ def place_with_etcd(
     if is_this_host(place.host) and not _answers(place):
         server = Server(place)
     try:
-        server = _await(settings, server, nodes.join, gate)
+        server = _await(settings, server, arrival.nodes.join, arrival.gate)
     except BaseException:
         if server is not None:
             server.close()
         raise
     if server is None:
-        return place_at_etcd(nodes, settings, run_id, member, clock)
+        return place_at_etcd(arrival, settings)
+    member = arrival.member
     known = member if member.address else member._replace(address=place.host)
-    return OwnEtcd(nodes, settings, run_id, known, clock, server)
+    return OwnEtcd(arrival._replace(member=known), settings, server)
 
 
 def _answers(place: Endpoint) -> bool:

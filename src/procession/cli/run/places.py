@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from procession._agent.words import host_names
 from procession._hub.listening import open_hub
@@ -36,6 +36,24 @@ if TYPE_CHECKING:
 
 _BEFORE_A_WORD = 1.0  # seconds
 _BETWEEN_LOOKS = 0.5  # seconds, for a name that is not known
+
+
+class Arrival(NamedTuple):
+    """What a host brings to the place where it meets the others.
+
+    Attributes:
+        nodes: The run over hosts.
+        run_id: The run's id.
+        member: This host.
+        clock: Its clock, ns.
+        gate: Tells of signals to this process.
+    """
+
+    nodes: Nodes
+    run_id: str
+    member: Member
+    clock: SteadyClock
+    gate: SignalGate
 
 
 class Place:
@@ -114,29 +132,19 @@ class OwnHub(Place):
         self._hub.close(f"{self.member.host}, at which the hosts meet, has ended")
 
 
-def place_at_hub(
-    nodes: Nodes,
-    wish: HubWish,
-    run_id: str,
-    member: Member,
-    clock: SteadyClock,
-    gate: SignalGate,
-) -> Place:
+def place_at_hub(arrival: Arrival, wish: HubWish) -> Place:
     """Join a hub, or make it where it is this host's.
 
     Args:
-        nodes: The run over hosts.
+        arrival: Who comes, and to which run.
         wish: Where the hub is.
-        run_id: The run's id.
-        member: This host.
-        clock: Its clock.
-        gate: Tells of signals to this process.
 
     Raises:
         UsageError: The place is not this host's.
         StartError: Its port is in use.
         RendezvousTimeoutError: Its address was not found in time.
     """
+    nodes, run_id, member, clock, gate = arrival
     state = HubState(os.urandom(8).hex(), run_id, nodes.number, member.id)
     hub = _opened(wish, state)
     if hub is not None and wish.lends and member.node_rank is None:
@@ -152,12 +160,11 @@ def place_at_hub(
     return OwnHub(meeting, member, door, hub, state)
 
 
-def place_at_etcd(
-    nodes: Nodes, settings: Settings, run_id: str, member: Member, clock: SteadyClock
-) -> Place:
+def place_at_etcd(arrival: Arrival, settings: Settings) -> Place:
     """Join an etcd that runs; see ``place_at_hub``."""
     from procession._etcd.meeting import EtcdMeeting
 
+    nodes, run_id, member, clock, _ = arrival
     member, door = at_door(member if member.address else towards(member, settings.endpoints[0]))
     return Place(EtcdMeeting(settings, run_id, member, nodes.lease, clock), member, door)
 
