@@ -52,7 +52,7 @@ class Hosts:
     def begin(self, rank: int) -> Muster:
         if rank == 0:
             self.doors[0].expect(greeting(self.now), 3)
-        self.musters.append(Muster(self.now, rank))
+        self.musters.append(Muster(self.now, rank, 1))
         self.musters[-1].start()
         return self.musters[-1]
 
@@ -95,6 +95,19 @@ def test_the_pair_that_cannot_connect_is_named(hosts: Hosts) -> None:
         "another."
     )
     hosts.doors.pop()
+
+
+def test_a_door_that_opens_late_is_waited_for(hosts: Hosts) -> None:
+    """Its host has lost its connections, or comes anew: who is lost the store says, not a refused connection."""
+    where = hosts.doors[2].port
+    hosts.doors.pop().close()
+    musters = [hosts.begin(rank) for rank in (0, 1)]
+    assert not is_over(musters[1], 0.5)
+    hosts.doors.append(Door(listen("127.0.0.3", where)))
+    hosts.doors[2].start()
+    hosts.begin(2)
+    assert all(is_over(muster) for muster in hosts.musters)
+    assert {muster.problem for muster in hosts.musters} == {""}
 
 
 def test_who_gives_up_is_not_counted(hosts: Hosts) -> None:

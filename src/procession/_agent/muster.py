@@ -10,6 +10,7 @@ import os
 import selectors
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 logger = Logger(__name__)
 
-_PATIENCE = 5.0  # seconds that a connection may take
+_PATIENCE = 5.0  # seconds that a connection may take, beyond those in which a host may prove lost
+_PAUSE = 0.2  # seconds between two tries
 _LONGEST = 512  # bytes of what a host says at the door
 _GO = b"go"
 
@@ -123,19 +125,22 @@ class Muster(threading.Thread):
     Args:
         now: The round.
         rank: This host's.
+        lease: Seconds after which a host that has died is known to be lost, and the round is over: until
+            then nothing is said of one that cannot be reached.
 
     Attributes:
         problem: Which host could not be reached, and why; empty while there is none.
         is_over: All are there, or there is a problem.
     """
 
-    def __init__(self, now: Round, rank: int) -> None:
+    def __init__(self, now: Round, rank: int, lease: float) -> None:
         super().__init__(name="procession-muster", daemon=True)
         self._seats = now.seats
         self._rank = rank
         self._greeting = greeting(now)
+        self._patience = lease + _PATIENCE
         self._sock: socket.socket | None = None
-        self._cancelled = False
+        self._given_up = threading.Event()
         self._ear, self._bell = os.pipe()
         self.problem = ""
         self.is_over = False
@@ -147,11 +152,9 @@ class Muster(threading.Thread):
     def run(self) -> None:
         """Try some of the others, and wait with the first for all."""
         try:
-            for other in targets(self._rank, len(self._seats)):
-                if not self._cancelled and not self._reach(self._seats[other]):
-                    return
-            if not self._cancelled and self._reach(self._seats[0], self._greeting):
-                self.is_over = True
+            others = targets(self._rank, len(self._seats))
+            if all(self._reach(self._seats[other]) for other in others):
+                self.is_over = self._reach(self._seats[0], self._greeting) or self.is_over
         finally:
             with suppress(OSError):  # nobody listens any more
                 os.write(self._bell, b"!")
@@ -159,7 +162,7 @@ class Muster(threading.Thread):
 
     def close(self) -> None:
         """Give up, if it is not over; a connection that is being tried is not waited for."""
-        self._cancelled = True
+        self._given_up.set()
         sock = self._sock
         if sock is not None:
             with suppress(OSError):
@@ -167,22 +170,34 @@ class Muster(threading.Thread):
         os.close(self._ear)
 
     def _reach(self, seat: Member, word: str = "") -> bool:
-        """Connect to a host; with a word for its door, wait for its answer."""
-        try:
-            with socket.create_connection((seat.address, seat.door), _PATIENCE) as sock:
-                if not word:
-                    return True
-                self._sock = sock
-                if self._cancelled:
+        """Connect to a host, again and again; with a word for its door, wait for its answer."""
+        deadline = time.monotonic() + self._patience
+        while not self._given_up.is_set():
+            try:
+                left = max(deadline - time.monotonic(), _PAUSE)
+                with socket.create_connection((seat.address, seat.door), left) as sock:
+                    if not word or self._hear(sock, word):
+                        return True
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    self.problem = _cannot_reach(self._seats[self._rank], seat, error)
+                    self.is_over = True
                     return False
-                sock.settimeout(None)  # whether all come is for the store to say
-                sock.sendall(f"{word}\n".encode())
-                return sock.recv(len(_GO)) == _GO
-        except OSError as error:
-            if self._sock is None and not self._cancelled:
-                self.problem = _cannot_reach(self._seats[self._rank], seat, error)
-                self.is_over = True
+            else:  # the first did not say to go on: it has come later than this host, or anew
+                deadline = time.monotonic() + self._patience
+            self._given_up.wait(_PAUSE)
+        return False
+
+    def _hear(self, sock: socket.socket, word: str) -> bool:
+        """Say a word at the first one's door, and wait for all; False if the door is closed again."""
+        self._sock = sock
+        if self._given_up.is_set():
             return False
+        sock.settimeout(None)  # whether all come is for the store to say
+        with suppress(OSError):
+            sock.sendall(f"{word}\n".encode())
+            return sock.recv(len(_GO)) == _GO
+        return False
 
 
 def greeting(now: Round) -> str:

@@ -299,6 +299,25 @@ def test_a_signal_ends_a_pause(hosts: Hosts) -> None:
         assert hosts.end(process)[0] == 128 + signal.SIGINT
 
 
+@only_etcd
+def test_a_host_that_dies_before_the_next_gang_starts(hosts: Hosts) -> None:
+    """It is lost, and counts as that: that it cannot be reached says nothing before its lease is over."""
+    words = ("--nnodes", "1:2", "--max-restarts", "2", "--restart-backoff", "2s")
+    stays = hosts.start(0, *words, conf="lease=6")  # it leads
+    while "waiting for" not in stays.stderr.readline():
+        pass
+    dies = hosts.start(1, *words, conf="lease=6")
+    hosts.workers(0, 2)
+    hosts.go("0-0 7")
+    while "restarting in" not in dies.stderr.readline():
+        pass
+    dies.kill()
+    dies.communicate()
+    code, text = hosts.end(stays)
+    assert code == 0, text
+    assert "attempt 3 of 3: lost " in text
+
+
 @elastic
 def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
     stays, leaves = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))

@@ -26,12 +26,16 @@ class GatheringCrew:
         crew: It.
         door: Where the others come to this host, None for nowhere.
         is_good: Whether this host's lease cannot have run out.
+        lease: Seconds that a host's lasts.
     """
 
-    def __init__(self, crew: HostCrew, door: Door | None, is_good: Callable[[], bool]) -> None:
+    def __init__(
+        self, crew: HostCrew, door: Door | None, is_good: Callable[[], bool], lease: float
+    ) -> None:
         self._crew = crew
         self._door = door
         self._is_good = is_good
+        self._lease = lease
         self._muster: Muster | None = None
         self._seat: tuple[Round, int] | None = None  # that waits for the muster
         self._ended: list[Ended] = []
@@ -47,7 +51,7 @@ class GatheringCrew:
             return
         if rank == 0 and self._door is not None:
             self._door.expect(greeting(now), len(now.seats))
-        self._seat, self._muster = (now, rank), Muster(now, rank)
+        self._seat, self._muster = (now, rank), Muster(now, rank, self._lease)
         self._muster.start()
 
     def stop(self) -> None:

@@ -73,7 +73,7 @@ class RunOverHosts(Run):
             place.member.id,
             self._terms(nodes),
             place.meeting,
-            GatheringCrew(crew, place.door, lambda: place.meeting.is_good),
+            GatheringCrew(crew, place.door, lambda: place.meeting.is_good, nodes.lease),
             Patience(nodes.join, nodes.last_call),
             say,
             clock,
