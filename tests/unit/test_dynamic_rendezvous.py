@@ -164,6 +164,16 @@ def test_who_gives_no_sign_of_life_is_left_out(
     assert meeting.handler(1, 2).kill_at_ns == 0  # it has no workers
 
 
+def test_workers_share_a_store_where_hosts_meet_at_torchs(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not meeting.handler(1, 1).use_agent_store
+    meeting.store = type("TCPStore", (LocalStore,), {"__module__": "torch._C"})()
+    assert meeting.handler(1, 1).use_agent_store
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    assert not meeting.handler(1, 1).use_agent_store
+
+
 def test_too_few_in_time(meeting: Meeting) -> None:
     found = meeting.meet(meeting.handler(2, 2, join=0.5))
     assert isinstance(found[0], RendezvousTimeoutError)

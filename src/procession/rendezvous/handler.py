@@ -32,7 +32,7 @@ from procession.events import NodeState, construct_and_record_rdzv_event
 from procession.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 from procession.rendezvous.settings import RendezvousSettings, RendezvousTimeout
 from procession.rendezvous.shared import SharedState, StateHolder
-from procession.rendezvous.torch_store import prefix_store
+from procession.rendezvous.torch_store import is_torchs, prefix_store, tcp_store
 
 if TYPE_CHECKING:
     from procession.rendezvous.dynamic_rendezvous import RendezvousBackend
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["DynamicRendezvousHandler"]
 
 _LOOK = 1.0  # seconds between two looks at the state, at most
+_ANSWER = 60.0  # seconds for a store of this process to answer
 _GRACE = 5.0  # seconds for a change of the state after the time for the round is over
 _UNLIMITED = 10**9  # restarts: whoever calls next_rendezvous counts them
 
@@ -89,6 +90,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         ] = {}  # host -> last beat, and when it was new here
         self._fence = Fence(self._lifetime(), -math.inf)  # of this host's signs of life
         self._missing = ""  # the id under which the others have taken this host for dead
+        self._for_workers: Any = None
         self._stopped = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -137,8 +139,12 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     @property
     def use_agent_store(self) -> bool:
-        """False: workers make a store of their own at MASTER_ADDR and MASTER_PORT."""
-        return False
+        """Whether a store for workers listens at MASTER_ADDR and MASTER_PORT: a TCPStore of rank 0's agent.
+
+        Where hosts meet at a TCPStore too, as in torch, unless TORCH_DISABLE_SHARE_RDZV_TCP_STORE is 1.
+        """
+        shares = os.environ.get("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "0") != "1"
+        return shares and is_torchs(self._store)
 
     def get_backend(self) -> str:
         """Return the kind of rendezvous."""
@@ -164,7 +170,8 @@ class DynamicRendezvousHandler(RendezvousHandler):
         self._tell(f"joined round {generation} as rank {rank} of {len(seats)}", rank=rank)
         prefix = f"torch.rendezvous.{self._settings.run_id}.{generation}"
         store = prefix_store(prefix, self._store)
-        where = RendezvousStoreInfo.build(rank, store, self._node.address)
+        port = self._serve_workers() if rank == 0 and self.use_agent_store else None
+        where = RendezvousStoreInfo.build(rank, store, self._node.address, port)
         return RendezvousInfo(store, rank, len(seats), where)
 
     def is_closed(self) -> bool:
@@ -227,6 +234,11 @@ class DynamicRendezvousHandler(RendezvousHandler):
         return True
 
     # ---- inside
+
+    def _serve_workers(self) -> int:
+        """Have a store for the workers of a round, another each time: an old one holds their old keys."""
+        self._for_workers = tcp_store(self._node.address, 0, _ANSWER, is_master=True)
+        return int(self._for_workers.port)
 
     def _seated(self, deadline: float) -> SharedState:
         while True:

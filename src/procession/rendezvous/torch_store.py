@@ -6,7 +6,12 @@ from typing import Any
 
 from procession.errors import RendezvousConnectionError
 
-__all__ = ["prefix_store", "tcp_store"]
+__all__ = ["is_torchs", "prefix_store", "tcp_store"]
+
+
+def is_torchs(store: Any) -> bool:
+    """Whether a store is of torch's making; torch is not imported for that."""
+    return type(store).__module__.startswith("torch")
 
 
 def tcp_store(
@@ -41,7 +46,7 @@ def tcp_store(
 
 def prefix_store(prefix: str, store: Any) -> Any:
     """A view of a store in which all keys begin with a prefix; torch's of a store of torch's."""
-    if not type(store).__module__.startswith("torch"):
+    if not is_torchs(store):
         from procession.rendezvous.alone import PrefixStore
 
         return PrefixStore(prefix, store)

@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from torch.distributed import TCPStore
+
 from procession._os.ports import free_port
 from procession.rendezvous import RendezvousHandler, RendezvousParameters
 from procession.rendezvous.registry import get_rendezvous_handler
@@ -20,5 +22,8 @@ with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda each: each.next_rendezvous(), handlers))
         found[0].store.set("key", b"value")
         print(sorted((info.rank, info.world_size) for info in found), found[2].store.get("key"))
-    print(len({info.bootstrap_store_info.master_port for info in found}))
+        (where,) = {tuple(vars(info.bootstrap_store_info).values()) for info in found}
+        store = TCPStore(*where, is_master=False)  # as workers do, whom it is there for
+        print(store.add("seen", 1))
+    print({each.use_agent_store for each in handlers})
     print([each.shutdown() for each in handlers])
