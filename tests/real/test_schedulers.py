@@ -1,7 +1,12 @@
-"""Hosts that a scheduler has started: real Slurm and real mpirun, whose hosts are names on this machine."""
+"""Hosts that a scheduler has started: real Slurm and real mpirun, whose hosts are names on this machine.
+
+Of Kubernetes the pods of an indexed Job are made here as its kubelet and DNS would: a network namespace, a
+host name and an /etc/hosts each (https://kubernetes.io/docs/tasks/job/job-with-pod-to-pod-communication/).
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.real.etcd.net import Net
 
 import procession
 from procession._os.ports import free_port
@@ -212,3 +218,64 @@ def test_srun_starts_one_gang(slurm: Slurm) -> None:
     assert (
         "Slurm has started several processes a host (SLURM_STEP_NUM_TASKS=4 on 2" in crowded.stderr
     )
+
+
+class Job:
+    """The pods of an indexed Job with a headless service.
+
+    Args:
+        net: Where they are; pod number n has address n + 1.
+        pods: How many there are.
+    """
+
+    def __init__(self, net: Net, pods: int) -> None:
+        self.net = net
+        self.names = [(f"{net.subnet}.{n + 1}", f"train-{n}") for n in range(pods)]
+
+    def start(self, index: int, *words: str) -> subprocess.Popen[str]:
+        """Start the command in a pod, which knows itself; the others' names are not there yet."""
+        address, name = self.names[index]
+        self._hosts(index).write_text(f"127.0.0.1 localhost\n{address} {self._full(name)} {name}\n")
+        kubelet = 'mount --bind "$0" /etc/hosts && hostname "$1" && shift && exec "$@"'
+        return self.net.start(
+            index + 1,
+            *("unshare", "--mount", "sh", "-c", kubelet, str(self._hosts(index)), name),
+            *(*RUN, *words, "s.py"),
+            env=environ(self.net.directory) | {"JOB_COMPLETION_INDEX": str(index)},
+        )
+
+    def publish(self, index: int) -> None:
+        """Have a pod find the others by their names."""
+        with self._hosts(index).open("a") as file:
+            file.writelines(f"{address} {self._full(name)}\n" for address, name in self.names)
+
+    def _hosts(self, index: int) -> Path:
+        return self.net.directory / f"hosts{index}"
+
+    def _full(self, name: str) -> str:
+        return f"{name}.service.default.svc.cluster.local"
+
+
+@pytest.mark.program("ip", "iproute2")
+def test_pods_of_an_indexed_job_are_one_gang(tmp_path: Path) -> None:
+    with Net(tmp_path, members=0) as net:
+        job = Job(net, 3)
+        pods = [job.start(index, "--nnodes", "3") for index in (2, 1, 0)]
+        said = pods[0].stderr
+        assert said is not None
+        line = said.readline()
+        assert "waiting for the place where the hosts meet (train-0.service.default.svc" in line
+        for index in range(3):
+            job.publish(index)
+        ends = [(pod.communicate(timeout=60)[1], pod.returncode) for pod in pods]
+        assert [code for _, code in ends] == [0, 0, 0], ends
+        assert "told by Kubernetes: this is number 0 (JOB_COMPLETION_INDEX=0)" in ends[2][0]
+        lines = [json.loads(line) for line in told(tmp_path)]
+        assert [(line["RANK"], line["GROUP_RANK"]) for line in lines] == [
+            ("0", "0"),
+            ("1", "1"),
+            ("2", "2"),
+        ]
+        assert {(line["WORLD_SIZE"], line["MASTER_ADDR"]) for line in lines} == {
+            ("3", "train-0.service.default.svc.cluster.local")
+        }
