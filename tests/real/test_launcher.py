@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,24 @@ def test_a_failure_is_the_workers_own(config: LaunchConfig) -> None:
     rank, failure = caught.value.get_first_failure()
     assert (rank, failure.exitcode) == (1, 42)
     assert set(caught.value.failures) == {1}
+
+
+def test_a_report_names_the_failure_that_was_before_it_on_another_host(
+    config: LaunchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def set_failed(_: Alone, reason: str) -> str:
+        told.append(reason)
+        return "on gpu1: rank 3 (exit code 7)"
+
+    monkeypatch.setattr(Alone, "set_failed", set_failed)
+    with pytest.raises(ChildFailedError) as failed:
+        elastic_launch(replace(config, nproc_per_node=1), "sh")("-c", "exit 5")
+    assert told == ["rank 0 (exit code 5)"]
+    assert "\nthe run had failed before on gpu1: rank 3 (exit code 7)\n" in str(failed.value)
+    again = pickle.loads(pickle.dumps(failed.value))
+    assert (str(again), again.notes) == (str(failed.value), failed.value.notes)
 
 
 def test_a_signal_ends_it(config: LaunchConfig, tmp_path: Path) -> None:

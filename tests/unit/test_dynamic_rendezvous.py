@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -188,6 +189,17 @@ def test_a_closed_rendezvous_takes_nobody_in(meeting: Meeting) -> None:
     assert host.is_closed()
     assert isinstance(meeting.meet(host)[0], RendezvousClosedError)
     assert host.shutdown()
+
+
+def test_the_first_failure_is_the_one_that_all_hosts_name(meeting: Meeting) -> None:
+    first, second, third = (meeting.handler(3, 3) for _ in range(3))
+    host = os.uname().nodename
+    meeting.meet(first, second, third)
+    assert first.set_failed("rank 0 (exit code 7)") == ""
+    assert second.set_failed("rank 1 (SIGSEGV)") == f"on {host}: rank 0 (exit code 7)"
+    assert third.num_nodes_waiting() > 0
+    (closed,) = meeting.meet(third)
+    assert str(closed) == f"the rendezvous run failed on {host}: rank 0 (exit code 7)"
 
 
 def test_a_state_goes_to_bytes_and_back() -> None:

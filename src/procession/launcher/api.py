@@ -172,10 +172,9 @@ def launch_agent(
     closes = True
     try:
         result = agent.run()
-        if result.is_failed():
-            _tell_the_others(spec.rdzv_handler, result)
+        before = _tell_the_others(spec.rdzv_handler, result) if result.is_failed() else ""
         events.record(agent.get_event_succeeded(), config.event_log_handler)
-        return _values(name, result)
+        return _values(name, result, before)
     except ChildFailedError:
         raise
     except SignalException:
@@ -190,21 +189,23 @@ def launch_agent(
             spec.rdzv_handler.shutdown()
 
 
-def _tell_the_others(handler: Any, result: RunResult) -> None:
-    """Have the other hosts stop, where the handler knows how: one of torch's does not."""
+def _tell_the_others(handler: Any, result: RunResult) -> str:
+    """Have the other hosts stop, where the handler knows how (one of torch's does not); what had failed before."""
     tell = getattr(handler, "set_failed", None)
     if tell is None:
-        return
+        return ""
     rank, failure = ChildFailedError("", result.failures).get_first_failure()
     try:
-        tell(f"{ranks_text([rank])} ({exit_name(failure.exitcode)})")
+        return str(tell(f"{ranks_text([rank])} ({exit_name(failure.exitcode)})") or "")
     except RendezvousError as error:
         logger.warning("the other hosts could not be told: %s", error)
+        return ""
 
 
-def _values(name: str, result: RunResult) -> dict[int, Any]:
+def _values(name: str, result: RunResult, before: str) -> dict[int, Any]:
     if result.is_failed():
-        raise ChildFailedError(name, result.failures, result.stopped)
+        notes = (f"the run had failed before {before}",) if before else ()
+        raise ChildFailedError(name, result.failures, result.stopped, notes=notes)
     return result.return_values
 
 

@@ -164,12 +164,16 @@ class RendezvousHandler(ABC):
     def set_closed(self) -> None:
         """Say that the run is over: there will be no further gang."""
 
-    def set_failed(self, reason: str) -> None:  # noqa: B027 - most can tell nobody
-        """Say that workers of this host have failed for good; who can tell the others does.
+    def set_failed(self, reason: str) -> str:  # noqa: ARG002
+        """Have no further gang, and other hosts stop their workers, where this handler can tell them.
 
         Args:
-            reason: What has failed, in words.
+            reason: What has failed here, in words.
+
+        Returns:
+            What had failed on another host before, by which all others know the run's end; "" for nothing.
         """
+        return ""
 
     @abstractmethod
     def num_nodes_waiting(self) -> int:

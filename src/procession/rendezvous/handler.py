@@ -183,17 +183,21 @@ class DynamicRendezvousHandler(RendezvousHandler):
         deadline = time.monotonic() + self._settings.timeout.close.total_seconds()
         self._state_holder.change(lambda state: state._replace(closed=True), deadline)
 
-    def set_failed(self, reason: str) -> None:
+    def set_failed(self, reason: str) -> str:
         """Have no further round, and all other hosts stop their workers.
 
         Args:
             reason: What has failed here, in words.
+
+        Returns:
+            What had failed on another host before, "" for nothing: the first to tell is the one whom all name.
         """
         failure = f"on {self._node.host}: {reason}"
         deadline = time.monotonic() + self._settings.timeout.close.total_seconds()
-        self._state_holder.change(
+        state = self._state_holder.change(
             lambda state: state._replace(closed=True, failure=state.failure or failure), deadline
         )
+        return state.failure if state.failure != failure else ""
 
     def num_nodes_waiting(self) -> int:
         """Return how many hosts wait; where the round is over this one is waited for, so 1 at least.

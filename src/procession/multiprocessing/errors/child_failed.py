@@ -30,6 +30,7 @@ class ChildFailedError(Exception):
         stopped: By global rank, the workers that were ended because of that.
         ledger: How each worker ended and by whom, what dead workers had left, what could not be ended.
         earlier: What ended each of the attempts before, in a few words.
+        notes: What is to be said of other hosts.
     """
 
     def __init__(
@@ -38,19 +39,22 @@ class ChildFailedError(Exception):
         failures: dict[int, ProcessFailure],
         stopped: Mapping[int, ProcessFailure] | None = None,
         ledger: Ledger = Ledger(),  # noqa: B008 - a tuple
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.failures = failures
         self.stopped = stopped or {}
         self.ledger = ledger
         self.earlier: tuple[str, ...] = ()
+        self.notes = notes
         if not failures:
             raise AssertionError("a ChildFailedError is of at least one failure")
         super().__init__(self.format_msg())
         self.__cause__ = self.get_first_failure()[1].exception
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.failures, self.stopped, self.ledger), self.__dict__
+        own = (self.name, self.failures, self.stopped, self.ledger, self.notes)
+        return type(self), own, self.__dict__
 
     def get_first_failure(self) -> tuple[int, ProcessFailure]:
         """The root cause: the global rank and failure that is the earliest, of equals the first given."""
@@ -79,6 +83,7 @@ class ChildFailedError(Exception):
             tuple(_view(rank, failure) for rank, failure in self.stopped.items()),
             self.ledger,
             self.earlier,
+            self.notes,
         )
 
 
