@@ -27,7 +27,7 @@ from procession.multiprocessing import (
     start_processes,
 )
 from procession.multiprocessing.supervision import signal_exception
-from procession.testing import wait_for_text
+from procession.testing import RollCall, wait_for_text
 
 QUICK = Supervision(shutdown_timeout=5)
 
@@ -217,3 +217,84 @@ def test_a_gate_that_raises_once(tmp_path: Path) -> None:
     signal.raise_signal(signal.SIGTERM)
     only.restore()
     assert only.take_pending() == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_a_gate_wakes_from_its_installation_on() -> None:
+    """Also where it was held before it was installed, as in the start of a gang."""
+    held = SignalGate(signal_exception, lambda _: None)
+    with held.held():
+        held.install([signal.SIGTERM], [])
+        signal.raise_signal(signal.SIGTERM)
+        assert os.read(held.wake_fd, 10) == bytes([signal.SIGTERM])
+        assert held.take_pending() == [signal.SIGTERM]
+        held.restore()
+
+
+def test_a_gate_knows_what_the_gate_below_it_holds_back() -> None:
+    below, above = (SignalGate(signal_exception, lambda _: None) for _ in range(2))
+    below.install([signal.SIGTERM], [])
+    with pytest.raises(SignalException), below.held():
+        with above.held():
+            above.install([signal.SIGTERM], [])
+            assert not above.called_away
+            signal.raise_signal(signal.SIGTERM)
+            assert (above.called_away, above.pending) == (True, False)
+            above.restore()
+    below.restore()
+
+
+def test_a_signal_ends_a_start_whose_imports_have_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    roll = RollCall()
+    (tmp_path / "endless.py").write_text(
+        f"import signal\nprint('importing', file=open({roll.path!r}, 'w'), flush=True)\nsignal.pause()\n"
+    )
+
+    def send() -> None:
+        roll.lines(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with roll, pytest.raises(SignalException) as caught:
+        start_processes(
+            "e",
+            os.getpid,
+            {0: ()},
+            {0: {}},
+            DefaultLogsSpecs(str(tmp_path / "logs"), redirects=Std.ALL),
+            start_method="forkserver",
+            supervision=Supervision(preload=("endless",)),
+        )
+    sender.join()
+    assert caught.value.context is not None
+    result = caught.value.context.wait(0)
+    assert result is not None
+    assert (result.return_values, result.failures, result.stopped) == ({}, {}, {})
+
+
+def test_what_was_held_goes_before_what_comes_meanwhile() -> None:
+    """A signal that comes in the moment between is raised with it, not after it, out of a later call."""
+
+    def stumble(number: int) -> list[int]:
+        ours = gate.SignalGate(signal_exception, lambda _: None)
+        ours.install([signal.SIGUSR1, signal.SIGTERM], [])
+        came = []
+        for body in ([signal.SIGTERM], []):
+            try:
+                sys.settrace(at_line(number) if body else None)
+                with ours.held():
+                    for signum in body:
+                        signal.raise_signal(signum)
+            except SignalException as stop:
+                came.append(int(stop.sigval))
+            finally:
+                sys.settrace(None)
+        ours.restore()
+        return came
+
+    came = [stumble(number) for number in range(60)]
+    assert all(len(raised) == 1 for raised in came), came
+    assert [signal.SIGTERM] in came

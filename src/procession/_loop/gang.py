@@ -156,7 +156,7 @@ class Gang:
         if self._refused:
             self.stop(signal.SIGKILL, 0)
             raise self._refused
-        if not self._unborn:
+        if not self._unborn and not interrupted():
             self._guardian.ask("sealed")
             with self._lock:
                 self._apply(On.ALL_STARTED)

@@ -93,6 +93,8 @@ class SignalGate:
         os.set_blocking(self._wake_end, False)
         if not _in_main_thread():
             return
+        if self._depth:  # we are held already, and nothing could wake us until now
+            self._listen()
         actions = {
             **dict.fromkeys(forwarded, self._forward),
             **dict.fromkeys(terminating, self._end),
@@ -203,6 +205,17 @@ class SignalGate:
         """True while a terminating signal waits to be raised."""
         return bool(self._pending)
 
+    @property
+    def called_away(self) -> bool:
+        """True while a terminating signal waits to be raised as soon as nobody holds it back.
+
+        It may be held by the gate over which this one is laid, whose frames have called ours.
+        """
+        if self._once is not None and self._once.raised:
+            return False
+        below = {trap.below for trap in self._traps}
+        return self.pending or any(gate.holding and gate.called_away for gate in below if gate)
+
     def take_pending(self) -> list[int]:
         """Return the signals that were held, oldest first, and forget them."""
         pending, self._pending = self._pending, []
@@ -211,9 +224,11 @@ class SignalGate:
     def _end(self, signum: int) -> None:
         if self._silent or self._spare(signum):
             return
-        if not self._keeps_waiting:
-            raise self._exception(signum)
         self._pending.append(signum)
+        if (
+            not self._keeps_waiting
+        ):  # one that was held may be just about to be raised: it came first
+            raise self._exception(self.take_pending()[0])
 
     @property
     def _keeps_waiting(self) -> bool:

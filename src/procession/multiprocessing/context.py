@@ -330,8 +330,8 @@ class PContext(abc.ABC):
         from procession.multiprocessing.results import RunProcsResult
 
         failures, stopped, ledger = explain(gang, self.stdouts, self.stderrs)
-        immortal = any(fate.exitcode is None for fate in ledger.workers)
-        values = {} if immortal else self._return_values(failures, stopped)
+        ended = sum(fate.exitcode is not None for fate in ledger.workers)
+        values = self._return_values(failures, stopped) if ended == self.nprocs else {}
         outs, errs, dropped = self.stdouts, self.stderrs, self._captures.dropped
         return RunProcsResult(values, failures, outs, errs, stopped, ledger, dropped)
 
@@ -354,7 +354,7 @@ class PContext(abc.ABC):
         return self._gang
 
     def _interrupted(self) -> bool:
-        return self._gate.pending
+        return self._gate.called_away
 
     def _take_hurry(self) -> bool:
         return bool(self._gate.take_pending())

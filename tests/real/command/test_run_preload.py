@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 
 import procession
+from procession._os.ports import free_port
+from procession.testing import RollCall
 
 SOURCE = str(Path(procession.__file__).parents[1])
 COMMAND = "from procession.cli.main import command; sys.exit(command())"
@@ -95,6 +99,35 @@ def test_the_terminal_of_a_single_worker_is_its_own(here: Any) -> None:
     process = here.start("--preload", "json", "asks.py", stdin=-1)
     out, _ = process.communicate("an answer\n", timeout=40)
     assert out == "[default0]:an answer\n"
+
+
+ENDLESS = """\
+import os, signal
+with open(os.environ["TOLD"], "w") as told:
+    told.write("importing\\n")
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("kind", [[], ["--spares", "1"]])
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_signal_ends_a_start_whose_imports_have_no_end(
+    here: Any, kind: list[str], hosts: int
+) -> None:
+    """None of it is left where no worker has been started: no directory of a run either."""
+    meet = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}")
+    nodes = ["--nnodes", "1:2", *meet, "--rdzv-conf", "is_host=1,last_call_timeout=0"]
+    words = [*(nodes if hosts > 1 else []), "--preload", "endless", *kind, "s.py"]
+    here.file("endless.py", ENDLESS)
+    here.file("s.py", "")
+    with RollCall() as roll:
+        process = here.start(*words, environ={"TOLD": roll.path})
+        assert roll.lines(1) == ["importing"]
+    process.send_signal(signal.SIGTERM)
+    ended = here.end(process)
+    assert ended.code == 143, ended.err
+    assert ended.err.splitlines()[-1] == "procession: SIGTERM ended the run"
+    assert hosts > 1 or not ended.runs.exists()
 
 
 @pytest.mark.parametrize(

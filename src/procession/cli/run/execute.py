@@ -174,7 +174,7 @@ class Run:
             with self.gate.held():
                 port, started_ns = self.plan.master_port or free_port(), time.time_ns()
                 envs = self.plan.attempt_environments(number, self.run_id, port)
-                context = self.start(envs, self.plan.prefixes)
+                context = self._begin(envs)
                 attempt = self.record.begin_attempt(number, port, started_ns)
                 self.chronicle.started(number, context.pids())
             attempt.result = _finished(context)
@@ -192,6 +192,23 @@ class Run:
                 context.close(signal.SIGTERM, self.plan.grace)
                 self.chronicle.ended(number, attempt.result)
         return attempt.result
+
+    def _begin(self, envs: dict[int, dict[str, str]]) -> PContext:
+        """Start a gang of which there is at least a worker.
+
+        Raises:
+            SignalException: There is none, and nothing is left.
+            ProcessionError: As of ``start``.
+        """
+        context = self.start(envs, self.plan.prefixes)
+        if self._was_cut_off(context):
+            context.close(signal.SIGKILL, 0)
+            raise signal_exception(self.gate.take_pending()[0])
+        return context
+
+    def _was_cut_off(self, context: PContext) -> bool:
+        """Whether a signal came before the first worker: modules that are preloaded take their time."""
+        return self.gate.pending and not context.pids()
 
     def start(self, envs: dict[int, dict[str, str]], prefixes: dict[int, str] | None) -> PContext:
         """Start a gang.
@@ -222,7 +239,7 @@ class Run:
             )
         except OSError as error:
             raise start_error(error, plan.command) from error
-        if not self.record.attempts:
+        if not (self.record.attempts or self._was_cut_off(context)):
             self._stop_file.settle()
             self._announce()
         return context
