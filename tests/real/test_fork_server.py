@@ -29,7 +29,7 @@ from procession.multiprocessing import (
     Supervision,
     start_processes,
 )
-from procession.testing import wait_gone
+from procession.testing import RollCall, wait_gone
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 
@@ -311,6 +311,47 @@ def test_nothing_is_left_of_an_import_that_hangs(
         assert "the import of 'pre_hangs' ended the fork server: SIGKILL" in said
     if victim == "interrupt":
         assert "SignalException" in said
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+def test_one_whose_guardian_dies_between_two_gangs(
+    tmp_path: Path, add_module: AddModule, spares: int
+) -> None:
+    """No gang's launcher would sweep it, and its import would not hear of it."""
+    with RollCall() as roll:
+        add_module(
+            "pre_hangs_alone",
+            f"""
+            import os, signal
+            with open({roll.path!r}, "w") as told:
+                told.write(f"{{os.getpid()}}\\n")
+            signal.pause()
+            """,
+        )
+        with ForkServer(["pre_hangs_alone"], spares=spares) as server:
+            pids = [int(line) for line in roll.lines(1)]
+            os.kill(server.kept.have().pid, signal.SIGKILL)
+            assert wait_gone(pids) == []
+
+
+def test_one_that_dies_before_it_has_told_of_a_birth(tmp_path: Path, add_module: AddModule) -> None:
+    """Each rank is there once: whoever waits at the gate for a server that is gone was never born."""
+    add_module(
+        "pre_dies_giving_birth",
+        """
+        import os, signal
+        SERVER = os.getpid()
+        def die():
+            if os.getpid() == SERVER:
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # the mother has forked all
+                os.kill(SERVER, signal.SIGKILL)
+        os.register_at_fork(after_in_parent=die)
+        """,
+    )
+    ranks = {rank: (str(tmp_path / "born"),) for rank in range(4)}
+    result = run(tmp_path, warm.leave_name, ranks, preload=["pre_dies_giving_birth"])
+    assert not result.failures
+    assert sorted((tmp_path / "born").read_text().split()) == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("seed", range(4))

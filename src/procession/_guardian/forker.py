@@ -41,8 +41,12 @@ def serve() -> Become:
         In a worker, what it is to do with the namespace of ``__main__``.
     """
     os.set_inheritable(CHANNEL_FD, False)
-    server = _Forker(Channel(lean.socket(fileno=CHANNEL_FD)))
-    become = server.run()
+    channel = Channel(lean.socket(fileno=CHANNEL_FD))
+    guardian = os.getppid()
+    die_with(guardian)  # an import may take for ever, and would not hear of the channel's end
+    if _has_hung_up(channel):  # before that was asked for
+        os._exit(0)
+    become = _Forker(channel, guardian).run()
     if become is None:
         os._exit(0)
     return become
@@ -51,9 +55,9 @@ def serve() -> Become:
 class _Forker:
     """The server's side of its channel to the guardian."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, guardian: int) -> None:
         self._channel = channel
-        self._guardian = os.getppid()
+        self._guardian = guardian
         self._settings: dict[str, Any] = {}
         self._alone = False  # a spare: it forks nobody
         self._said = (b"", b"")  # what the imports have written to stdout and stderr
@@ -144,7 +148,10 @@ class _Forker:
 
     def _be_worker(self, order: Order, gate: int, others: list[int]) -> Become:
         os.setsid()
-        os.read(gate, 1)  # nobody writes: the end of the file is the guardian's sign
+        if not os.read(
+            gate, 1
+        ):  # the guardian has never heard of us: server or guardian have ended
+            os._exit(1)
         die_with(self._guardian)  # to whom it has fallen by now
         close_all([*others, gate])
         become = self._become(order)
@@ -168,6 +175,12 @@ class _Forker:
         while self._channel.clogged and not self._channel.closed:
             self._sleep()
             self._channel.flush()
+
+
+def _has_hung_up(channel: Channel) -> bool:
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    return any(event & select.POLLHUP for _, event in poller.poll(0))
 
 
 def _read_births(births: int, batch: list[tuple[int, Order]]) -> list[tuple[int, int]]:

@@ -47,7 +47,8 @@ Between guardian and fork server, in the same frames:
     ("follow", place)                      the guardian has gone elsewhere
     ("importing", module)
     ("ready", report)  ("unfit", report)  ("refused", report)
-    ("forked", [(serial, pid or -errno), …])   with an fd whose last copy holds those workers back
+    ("forked", [(serial, pid or -errno), …])   with an fd: for each byte that the guardian writes into
+                                           it one of those workers begins; its end ends them
 
 ``marshal`` encodes them: the peer is our own child over an anonymous socket pair, and it costs no
 import. Times are CLOCK_MONOTONIC in ns. Guardian and fork server may be different Pythons.

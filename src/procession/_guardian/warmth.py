@@ -6,7 +6,8 @@ else the guardian itself, from the argv that every order carries.
 
 from __future__ import annotations
 
-from errno import ECHILD
+import os
+from errno import ECHILD, EMFILE
 
 from procession._guardian.protocol import MAIN
 from procession._guardian.server import GONE, HIRED, IMPORTING, READY, REFUSED, UNFIT, Server
@@ -153,8 +154,11 @@ class Warmth:
     def _hear(self, server: Server) -> None:
         server.channel.flush()
         for message, fds in server.channel.receive():
-            self._says[message[0]](self, server, message[1])
-            close_all(fds)  # the gate at which forked workers wait opens
+            if message[0] == "forked":
+                self._adopt(server, message[1], fds)
+            else:
+                self._says[message[0]](self, server, message[1])
+            close_all(fds)
         if server.channel.closed and server.state is HIRED:
             self._servers.remove(server)
             server.leave()
@@ -189,20 +193,30 @@ class Warmth:
         self._guard.announce(REFUSED, report)
         self.drop_orders()
 
-    def _adopt(self, server: Server, births: list[tuple[int, int]]) -> None:
+    def _adopt(self, server: Server, births: list[tuple[int, int]], gate: list[int]) -> None:
         for serial, pid in births:
             order = server.answered(serial)
-            if order is not None and pid > 0:
+            if order is not None and pid > 0 and gate:
                 self._guard.born(order.rank, pid, server.sent_ns)
-            elif order is not None:
-                self._guard.fail(order, -pid or ECHILD)
-            elif pid > 0:
-                send(pid, SIGKILL)  # it is the guardian's already, and waits at the gate
+                continue
+            if pid > 0:  # it is the guardian's already, and waits at the gate
+                send(pid, SIGKILL)
+            if order is not None:  # a gate that did not arrive: we may not have so many files open
+                self._guard.fail(order, -pid if pid < 0 else EMFILE if pid else ECHILD)
+        for opener in gate:
+            _open(opener, sum(pid > 0 for _, pid in births))
 
     _says: dict[str, Callable[[Warmth, Server, Any], None]] = {  # noqa: RUF012
         "importing": _note_import,
         "ready": _use,
         "unfit": _do_without,
         "refused": _refuse,
-        "forked": _adopt,
     }
+
+
+def _open(gate: int, count: int) -> None:
+    """Let so many workers through a gate."""
+    try:
+        os.write(gate, bytes(count))
+    except BrokenPipeError:  # all of them have been killed
+        return

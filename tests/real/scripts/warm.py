@@ -50,6 +50,11 @@ def die_of_sigkill(pause: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def leave_name(path: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{os.environ['LOCAL_RANK']}\n")
+
+
 def square(number: int) -> int:
     return number * number
 
