@@ -12,11 +12,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.real.families import ENTRIES, PATIENCE, SCRIPTS, Run, idle
 from tests.real.pace import left_at_once
 
+from procession._guardian import client, warden
 from procession._guardian.sentry import is_stopped
 from procession._os.proc import Stat, ancestry, everybody, stat
 from procession.errors import GuardianLostError
@@ -71,6 +73,73 @@ def test_a_guardian_that_stays_stopped_is_killed(start: Callable[[str], Run]) ->
     finally:
         done.set()
         thread.join()
+
+
+def test_a_guardian_that_comes_to_no_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer of it is due while the gang runs, and nobody looks at it: the kernel ends it."""
+
+    def work_for_ever(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(warden, "_MOST_WORK", 0.2)
+    monkeypatch.setitem(warden.Warden._handlers, "work", work_for_ever)
+    with start_processes(
+        "w",
+        signal.pause,
+        dict.fromkeys(range(2), ()),
+        {0: {}, 1: {}},
+        DefaultLogsSpecs(str(tmp_path), redirects=Std.ALL),
+        start_method="fork",
+    ) as context:
+        workers = list(context.pids().values())
+        assert context.wait(0.5) is None  # however long it sleeps
+        context._gang._guardian.ask("work")  # type: ignore[union-attr]
+        with pytest.raises(GuardianLostError):
+            context.wait()
+    assert wait_gone(workers) == []
+
+
+def cpu_cgroup(name: str) -> Path:
+    """Return a cgroup of version 1 that has a thousandth of a processor."""
+    made = Path("/sys/fs/cgroup/cpu") / name
+    try:
+        made.mkdir()
+        (made / "cpu.cfs_period_us").write_text("1000000")
+        (made / "cpu.cfs_quota_us").write_text("1000")
+    except OSError:
+        pytest.skip("no writable cpu cgroup of version 1 here")
+    return made
+
+
+@pytest.mark.stress
+def test_a_guardian_that_is_starved_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousandth of a processor makes ten seconds of a hundredth."""
+    cgroup = cpu_cgroup(f"procession-test-{os.getpid()}")
+    made = client.Guardian.__init__
+
+    def starve(self: client.Guardian, pid: int, *rest: Any) -> None:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+        made(self, pid, *rest)
+
+    monkeypatch.setattr(client.Guardian, "__init__", starve)
+    try:
+        context = start_processes(
+            "w",
+            "true",
+            dict.fromkeys(range(8), ()),
+            {rank: {} for rank in range(8)},
+            DefaultLogsSpecs(str(tmp_path), redirects=Std.ALL),
+        )
+        result = context.wait()
+        assert result is not None
+        assert not result.is_failed()
+    finally:
+        cgroup.rmdir()
 
 
 def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from procession._guardian.channel import Channel
 from procession._guardian.pulse import Pulse, Remedy
-from procession._guardian.sentry import Sentry, is_stopped
+from procession._guardian.sentry import Sentry
 from procession._guardian.sweep import send
 from procession._os import lean
 from procession._os.kernel import open_pidfd, set_subreaper
@@ -36,8 +37,9 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 # Where an exec'd guardian finds its channel, the run's lock, and where to report on its namespace.
 _CHANNEL_FD, _LOCK_FD, _REPORT_FD = 3, 4, 5
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-_FAREWELL_MS = 1000  # for a guardian with nothing left to guard to end by itself
-_LATE_MS = 3000  # more for one that is not stopped
+_FAREWELL = (
+    1.0  # seconds for a guardian that was killed to be gone; one in state D is not waited for
+)
 
 
 class Guardian:
@@ -124,16 +126,23 @@ class Guardian:
         if self._leaf is not None:
             self._leaf.kill()
 
-    def treat(self, remedy: Remedy | None) -> None:
+    def look_after(self, pulse: Pulse) -> Remedy | None:
         """Continue a silent guardian and ask it for a sign, or kill it, as its pulse says.
 
         The kernel closes the channel of one that was killed.
         """
+        now = time.monotonic()
+        if not pulse.is_late(now):
+            return None
+        from procession._os.vitals import vitals
+
+        remedy = pulse.remedy(now, vitals(self.pid))
         if remedy is Remedy.ROUSE:
             send(self.pid, signal.SIGCONT)
             self.channel.send(("ping",))
-        elif remedy is Remedy.KILL or (remedy is not None and is_stopped(self.pid)):
+        elif remedy is Remedy.KILL:
             send(self.pid, signal.SIGKILL)
+        return remedy
 
     def receive(self) -> list[Message]:
         """Return what the guardian has said since; ``channel.closed`` tells of its end."""
@@ -156,21 +165,29 @@ class Guardian:
         if self._closed:
             return
         self._closed = True
-        pidfd = open_pidfd(self.pid)
-        if pidfd is not None:
-            if not _readable(pidfd, _FAREWELL_MS):
-                send(self.pid, signal.SIGCONT)
-            # One that runs is late, on a host with more to do, and has still to end what it guards.
-            if not _readable(pidfd, _FAREWELL_MS) and not is_stopped(self.pid):
-                _readable(pidfd, _LATE_MS)
-            if not _readable(pidfd, 0):
-                send(self.pid, signal.SIGKILL)
-            _readable(pidfd, _FAREWELL_MS)
-            os.close(pidfd)
-        status = _status_of(self.pid, os.WNOHANG if pidfd is not None else 0)
-        self._sentry.join()
+        gone = self._see_off()
+        status = _status_of(self.pid, 0 if gone else os.WNOHANG)
+        if gone:
+            self._sentry.join()
         if status != 0:
             self._bury_wards()
+
+    def _see_off(self) -> bool:
+        """Wait for its end, where that can be seen: one that is late has still to end what it guards.
+
+        Returns:
+            False if it has been killed and does not die, as in state D.
+        """
+        pidfd, pulse = open_pidfd(self.pid), Pulse()
+        if pidfd is None:
+            return True
+        try:
+            while not _readable(pidfd, pulse.due(time.monotonic()) - time.monotonic()):
+                if self.look_after(pulse) is Remedy.KILL:
+                    return _readable(pidfd, _FAREWELL)
+            return True
+        finally:
+            os.close(pidfd)
 
     def _note_end(self) -> None:
         mourner = self._mourner
@@ -203,7 +220,7 @@ class Guardian:
             wait = pulse.due(time.monotonic()) - time.monotonic()
             if poller.poll(max(0.0, wait) * 1000):
                 pulse.heard()
-            self.treat(pulse.remedy(time.monotonic()))
+            self.look_after(pulse)
         return True
 
 
@@ -349,10 +366,10 @@ def _lifted(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _REPORT_FD + 1)
 
 
-def _readable(fd: int, milliseconds: int) -> bool:
+def _readable(fd: int, seconds: float) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
-    return bool(poller.poll(milliseconds))
+    return bool(poller.poll(math.ceil(max(0.0, seconds) * 1000)))
 
 
 def _status_of(pid: int, flags: int = 0) -> int | None:

@@ -12,7 +12,7 @@ from procession._guardian.sweep import describe, kill_group, sweep, wake_and_sen
 from procession._guardian.warmth import Warmth
 from procession._os.boottime import boottime_ns
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
-from procession._os.lean import SIGCHLD, leave_reaping_to_kernel, wake_on
+from procession._os.lean import SIGCHLD, end_after, leave_reaping_to_kernel, wake_on
 from procession._os.proc import children, descendants, living
 
 TYPE_CHECKING = False
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _GONE: Left = (0, "", 0, "")  # in place of an orphan that ended with a status of its own
 _GLANCE = 0.25  # seconds between looks at the parent's pid, where there are no pidfds
 _NEVER = float("inf")
+# Seconds of processor time between two sleeps of the loop. An interpreter without memory may never come to
+# an end: to unwind an exception it needs an int, for which CPython 3.11 tries for ever (Python/ceval.c).
+_MOST_WORK = 10.0
 _BREATH = 0.01  # seconds between looks for orphans while leaders die: each lists all children
 
 
@@ -121,6 +124,7 @@ class Warden:
                 poller.register(fd, select.POLLIN)
         for channel in self._warmth.channels():
             poller.register(channel, select.POLLIN | (select.POLLOUT * channel.clogged))
+        end_after(_MOST_WORK)
         poller.poll(None if seconds is None else seconds * 1000 + 1)
 
     def _serve(self) -> None:
@@ -287,6 +291,7 @@ class Warden:
         poller.register(self._wakeup[0], select.POLLIN)
         if not self._channel.closed:
             poller.register(self._channel, select.POLLIN)
+        end_after(_MOST_WORK)
         poller.poll(seconds * 1000)
         self._serve()
 

@@ -251,7 +251,7 @@ class Gang:
                     self._readers[fd]()
             if time.monotonic() >= self._state.deadline:
                 self._apply(On.GRACE_OVER)
-            self._guardian.treat(self._pulse.remedy(time.monotonic()))
+            self._guardian.look_after(self._pulse)
 
     def _sleep(self, timeout: int | None) -> list[tuple[int, int]]:
         """Poll; several threads may (a poll object serves one at a time, so each has its own)."""

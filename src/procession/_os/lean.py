@@ -34,6 +34,7 @@ __all__ = [
     "SOL_SOCKET",
     "become_deaf",
     "block_all",
+    "end_after",
     "ignored_signals",
     "leave_reaping_to_kernel",
     "restore_defaults",
@@ -94,7 +95,22 @@ def become_deaf() -> None:
     for signum in (SIGHUP, SIGINT, SIGQUIT, SIGTERM):
         _signal.signal(signum, IGNORE)
     _signal.signal(SIGCHLD, DEFAULT)
+    if _signal.getsignal(_signal.SIGPROF) != IGNORE:  # else what is exec'd goes on ignoring it
+        _signal.signal(_signal.SIGPROF, DEFAULT)  # which `end_after` counts on
     unblock_all()
+
+
+def end_after(seconds: float) -> None:
+    """Have the kernel end this process by SIGPROF once it has worked for so long; the next call puts it off.
+
+    It counts processor time, not that of sleep, and holds also where the interpreter does not come back to
+    a line of ours. No child inherits it (setitimer(2)). The first process of a PID namespace is
+    spared by the kernel (pid_namespaces(7)).
+
+    Args:
+        seconds: Of processor time, from now on.
+    """
+    _signal.setitimer(_signal.ITIMER_PROF, seconds)
 
 
 def restore_defaults(ignored: frozenset[int]) -> None:

@@ -3,7 +3,8 @@
 A function of this module can be the function of a worker (spawn, fork, forkserver); as a program it
 is what `command` returns. Each says one line, ``ready NAME PID [PID …]`` (its own pid, then those of
 what it has started and left), when it is as bad as it will get: into the FIFO named by ``tell``, which
-a `RollCall` reads, or to its standard output. Nobody of them lives longer than `LIFETIME`.
+a `RollCall` reads, or to its standard output. Nobody of them lives longer than `LIFETIME`, also where nobody
+reads: the open of a FIFO waits for its reader (fifo(7)). One that is stopped ends when it is continued.
 
 Standard library only, and no import of procession: a child starts in 10 ms.
 """
@@ -150,6 +151,7 @@ def main(name: str, tell: str = "", *numbers: str) -> NoReturn:
 
 def _ready(name: str, tell: str, *others: int) -> None:
     """Write the line at once: a pipe takes so few bytes whole (pipe(7), PIPE_BUF)."""
+    _limit_life()
     line = " ".join(["ready", name, *map(str, (os.getpid(), *others))]) + "\n"
     fd = os.open(tell, os.O_WRONLY | os.O_CLOEXEC) if tell else 1
     os.write(fd, line.encode())
@@ -158,10 +160,15 @@ def _ready(name: str, tell: str, *others: int) -> None:
 
 
 def _wait() -> NoReturn:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LIFETIME)
+    _limit_life()
     while True:
         signal.pause()
+
+
+def _limit_life() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.alarm(LIFETIME)
 
 
 def _forked(life: Callable[[], None], *, new_session: bool, execs: bool = False) -> int:
