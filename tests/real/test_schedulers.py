@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,13 +197,15 @@ class Slurm:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[Slurm]:
-    made = Slurm(tmp_path)
-    try:
-        made.wait_ready()
-        yield made
-    finally:
-        made.close()
+def slurm() -> Iterator[Slurm]:
+    # Its sockets lie deep below: the path of one has 107 characters at most (unix(7)).
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as directory:
+        made = Slurm(Path(directory))
+        try:
+            made.wait_ready()
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.mark.program("slurmctld", "slurmctld")

@@ -42,7 +42,9 @@ def problem(
     if code is not None:
         return Problem(f"{endpoint}: {_certificate(code, str(error), endpoint, settings)}", True)
     text = f"{endpoint}: {error or type(error).__name__}"
-    if settings.tls and hasattr(error, "reason"):  # ssl.SSLError
+    # An SSLError has a reason; one who hears TLS and speaks none may hang up before it has read it all.
+    hung_up = isinstance(error, ConnectionResetError) and not connected
+    if settings.tls and (hung_up or hasattr(error, "reason")):
         return Problem(f"{text}. {_refusal(settings) if connected else _no_tls(endpoint)}")
     if not settings.tls and isinstance(error, http.client.RemoteDisconnected):
         return Problem(f"{text}. If it speaks TLS, write https://{endpoint}.")
