@@ -216,6 +216,7 @@ class TestCloseCalls:
             finish(pump, view)
         assert screen.getvalue() == "there\n"
 
+    @pytest.mark.full_platform
     def test_created_while_the_directory_gets_its_watch(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -225,6 +226,7 @@ class TestCloseCalls:
             settle(pump)
             assert screen.getvalue() == "there\n"
 
+    @pytest.mark.full_platform
     def test_written_to_while_it_gets_its_watch(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -235,6 +237,7 @@ class TestCloseCalls:
             settle(pump)
             assert screen.getvalue() == "first\nmore\n"
 
+    @pytest.mark.full_platform
     def test_written_to_while_it_gets_its_watch_back(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -301,6 +304,7 @@ class TestFlood:
             pump.wakeups.order(lambda: None)
             pump.turn()
 
+    @pytest.mark.full_platform
     def test_is_left_alone_for_a_while_and_calm_files_are_not(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
