@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.worlds import Ways, World, come_to_rest, explore, guarded
+from tests.unit.worlds import Ways, World, come_to_rest, explore, guarded, survey
 
 from procession._membership.model import Terms
 from procession._restarts.policy import RestartPolicy
@@ -73,6 +73,30 @@ def test_every_interleaving_of_larger_worlds(hosts: int, terms: Terms, faults: i
         f"{hosts} hosts, {short(terms)}, {faults} faults: {found.worlds} worlds, {found.still} at rest"
     )
     assert found.still > 0
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize(
+    ("hosts", "terms", "faults", "most"),
+    [
+        (3, Terms(3, 3, 1), 1, 10**8),
+        (3, Terms(2, 3, 1), 1, 10**6),
+        (3, Terms(3, 3, 0), 2, 10**8),  # 3.7 million
+        (3, Terms(2, 3, 1), 2, 10**6),
+        (3, Terms(2, 3, 1, PAUSES), 2, 10**6),
+        (4, Terms(2, 4, 1), 2, 10**6),
+    ],
+    ids=short,
+)
+def test_more_worlds_than_can_be_kept(hosts: int, terms: Terms, faults: int, most: int) -> None:
+    """Minutes: where there are more, the first million, all interleavings of so many steps."""
+    found = survey(hosts, terms, faults, most)
+    print(
+        f"{hosts} hosts, {short(terms)}, {faults} faults: {found.worlds} worlds, "
+        f"{'all there are' if found.all else 'all'} within {found.steps} steps"
+    )
+    assert found.all or found.worlds >= most
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -343,6 +343,65 @@ def explore(hosts: int, terms: Terms, faults: int, *, elects: bool = True) -> Fo
     return Found(len(came_from), len(still))
 
 
+class Survey(NamedTuple):
+    """How many worlds were visited, how many steps lie behind the last, and whether these are all."""
+
+    worlds: int
+    steps: int
+    all: bool
+
+
+def survey(hosts: int, terms: Terms, faults: int, most: int) -> Survey:
+    """Go through the worlds that can be reached, those of fewer steps first, until it is so many.
+
+    Of a world that was left only its hash is kept, so that millions fit into memory; that all can come to
+    rest is not seen to, but that nothing is stuck.
+
+    Raises:
+        AssertionError: With the way that leads to a world in which something is wrong.
+    """
+    start = World((None,) * hosts)
+    came_from, layer, steps = {hash(start): 0}, [start], 0
+    while layer and len(came_from) < most:
+        following = []
+        for world in layer:
+            try:
+                following += fresh(world, terms, faults, came_from)
+            except AssertionError as error:
+                way = retrace(world, start, terms, faults, came_from)
+                raise AssertionError(f"{error}: {way}\n{world}") from error
+        layer, steps = following, steps + 1
+    return Survey(len(came_from), steps, not layer)
+
+
+def fresh(world: World, terms: Terms, faults: int, came_from: dict[int, int]) -> list[World]:
+    """The worlds behind one that were not known yet."""
+    check(world, terms)
+    found, onward, here = [], False, hash(world)
+    for label, after in moves(world, terms, faults):
+        onward = onward or (after != world and not label.startswith("!"))
+        if (there := hash(after)) not in came_from:
+            came_from[there] = here
+            found.append(after)
+    assert onward or is_rightly_still(world, terms), "stuck"
+    return found
+
+
+def retrace(
+    world: World, start: World, terms: Terms, faults: int, came_from: dict[int, int]
+) -> str:
+    """The way to a world of which only hashes are known: each step is looked for again."""
+    hashes = [hash(world)]
+    while hashes[-1] != hash(start):
+        hashes.append(came_from[hashes[-1]])
+    labels, here = [], start
+    for wanted in reversed(hashes[:-1]):
+        steps = moves(here, terms, faults)
+        label, here = next((name, after) for name, after in steps if hash(after) == wanted)
+        labels.append(label)
+    return ", ".join(labels)
+
+
 def leading_to(ends: list[World], before: dict[World, list[World]]) -> set[World]:
     found, todo = set(ends), list(ends)
     while todo:
