@@ -9,7 +9,14 @@ from datetime import timedelta
 import pytest
 
 from procession.agent.server import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
-from procession.agent.server.ranks import HostRole, Ranks, agree, assign, wait_for_all
+from procession.agent.server.ranks import (
+    HostRole,
+    Ranks,
+    agree,
+    arrive,
+    assign,
+    have_all_arrived,
+)
 from procession.agent.server.telling import Context, make_event, worker_events
 from procession.errors import RendezvousClosedError, RendezvousTimeoutError, UsageError
 from procession.events import EventSource
@@ -35,7 +42,8 @@ def test_hosts_agree_over_a_store() -> None:
 
     def host(rank: int) -> None:
         found[rank] = agree(store, rank, 3, HostRole("a", rank + 1))
-        wait_for_all(store, 3, 20)
+        arrive(store, 3)
+        assert have_all_arrived(store, 20)
 
     threads = [threading.Thread(target=host, args=(rank,)) for rank in (2, 1, 0)]
     for thread in threads:

@@ -164,6 +164,9 @@ class RendezvousHandler(ABC):
     def set_closed(self) -> None:
         """Say that the run is over: there will be no further gang."""
 
+    def set_succeeded(self) -> None:  # noqa: B027 - most can tell nobody
+        """Say that the workers of this host have ended well: it is not missed, and nobody is taken in any more."""
+
     def set_failed(self, reason: str) -> str:  # noqa: ARG002
         """Have no further gang, and other hosts stop their workers, where this handler can tell them.
 

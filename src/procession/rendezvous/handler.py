@@ -183,6 +183,11 @@ class DynamicRendezvousHandler(RendezvousHandler):
         deadline = time.monotonic() + self._settings.timeout.close.total_seconds()
         self._state_holder.change(lambda state: state._replace(closed=True), deadline)
 
+    def set_succeeded(self) -> None:
+        """Say that the workers of this host have ended well: the round takes nobody in any more."""
+        me, deadline = self._node.id, time.monotonic() + _GRACE
+        self._state_holder.change(lambda state: state.with_success(me), deadline)
+
     def set_failed(self, reason: str) -> str:
         """Have no further round, and all other hosts stop their workers.
 
@@ -212,7 +217,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         if is_over(view) or state.failure:
             return max(len(waiting(view)), 1)
         full = view.round is not None and len(view.round.seats) >= self._terms.most
-        return 0 if full else len(waiting(view))
+        return 0 if full or view.outcomes else len(waiting(view))
 
     @property
     def kill_at_ns(self) -> int:
@@ -293,7 +298,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         following = next_round(view, self._terms, last_call_over=self._call_is_over(state))
         if following is None or following.verdict is not None:
             return state
-        return state._replace(round=following, stopped=(), called_off=False)
+        return state._replace(round=following, stopped=(), succeeded=(), called_off=False)
 
     def _without_old_seat(self, state: SharedState) -> SharedState:
         """With the word that this host has no workers in a round that is over."""

@@ -30,6 +30,7 @@ class SharedState(NamedTuple):
         beats: How often each has said that it is.
         round: The latest round.
         stopped: Hosts of it that have no workers any more.
+        succeeded: Those whose workers have ended well.
         arrivals: How many hosts have come so far.
         closed: There will be no further round.
         called_off: The round is over, by its leader.
@@ -44,11 +45,13 @@ class SharedState(NamedTuple):
     closed: bool = False
     called_off: bool = False
     failure: str = ""
+    succeeded: tuple[str, ...] = ()
 
     def view(self) -> View:
         """As the rules of membership see it."""
-        told = tuple(Outcome(host, Fate.STOPPED) for host in self.stopped)
-        return View(self.members, self.round, 1, told, self.called_off)
+        told = [Outcome(host, Fate.SUCCEEDED) for host in self.succeeded]
+        told += [Outcome(host, Fate.STOPPED) for host in self.stopped]
+        return View(self.members, self.round, 1, tuple(told), self.called_off)
 
     def with_member(self, host: Member) -> SharedState:
         """With a host that has come, if it is not there."""
@@ -63,6 +66,12 @@ class SharedState(NamedTuple):
             members=tuple(m for m in self.members if m.id not in gone),
             beats=tuple((host, beat) for host, beat in self.beats if host not in gone),
         )
+
+    def with_success(self, host: str) -> SharedState:
+        """With the word that a host's workers have ended well, if it has a part in the round."""
+        if self.round is None or self.round.rank(host) is None or host in self.succeeded:
+            return self
+        return self._replace(succeeded=(*self.succeeded, host))
 
     def with_beat(self, host: str) -> SharedState:
         """With one more sign of life of a host."""
@@ -94,6 +103,7 @@ def decode(data: bytes) -> SharedState:
             found["closed"],
             found["called_off"],
             str(found["failure"]),
+            tuple(found["succeeded"]),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise RendezvousStateError(f"the rendezvous holds what makes no sense: {error}") from error

@@ -299,6 +299,31 @@ def test_a_signal_ends_a_pause(hosts: Hosts) -> None:
         assert hosts.end(process)[0] == 128 + signal.SIGINT
 
 
+# Rank 1 is done as soon as both are there.
+ONE_IS_DONE = """
+echo '{"name": "0-'$RANK'", "pid": '$$'}' >> $0/all
+test $RANK = 1 && exit
+until test -e $0/go; do sleep 0.05; done
+"""
+
+
+@pytest.mark.stress  # for the seconds that it waits
+@elastic
+def test_a_host_that_is_done_waits_by_no_clock(hosts: Hosts) -> None:
+    """For longer than any time that a host waits for others by."""
+    program = ("sh", "-c", ONE_IS_DONE)
+    conf = "join_timeout=8,last_call_timeout=1,lease=6"
+    words = ("--nnodes", "2", "--no-python")
+    running, done = (hosts.start(rank, *words, conf=conf, program=program) for rank in (0, 1))
+    _, worker = hosts.workers(0, 2)
+    wait_gone([int(worker["pid"])])
+    with pytest.raises(subprocess.TimeoutExpired):
+        done.wait(10)
+    assert running.poll() is None
+    hosts.go()
+    assert [hosts.end(process)[0] for process in (running, done)] == [0, 0]
+
+
 @only_etcd
 def test_a_host_that_dies_before_the_next_gang_starts(hosts: Hosts) -> None:
     """It is lost, and counts as that: that it cannot be reached says nothing before its lease is over."""

@@ -45,6 +45,10 @@ __all__ = [
 
 DEFAULT_ROLE = "default"
 
+_BARRIER_LOOK = (
+    5.0  # seconds between two looks at the other hosts, from an agent whose workers are done
+)
+
 logger = Logger(__name__)
 
 
@@ -75,8 +79,8 @@ class SimpleElasticAgent(ElasticAgent):
 
     Args:
         spec: What the workers are to be.
-        exit_barrier_timeout: Seconds for which an agent whose workers are done waits for the others,
-            in a gang of several hosts.
+        exit_barrier_timeout: Seconds for which an agent whose workers are done waits for the others, in a
+            gang of several hosts; not counted where the handler knows that all of them live.
         shutdown_timeout: Seconds between SIGTERM and SIGKILL.
         restarts: After which failures workers are started again, and when; torch's way, after all and
             at once, where None.
@@ -209,9 +213,11 @@ class SimpleElasticAgent(ElasticAgent):
         """Do about the workers what their state asks for; whether that was all."""
         group = self._worker_group
         if result.state is WorkerState.SUCCEEDED:
-            self._exit_barrier()
-            return True
-        if result.state in {WorkerState.FAILED, WorkerState.UNHEALTHY}:
+            if self._exit_barrier() is not False:
+                return True
+            self._in_exit_barrier = False
+            self._restart_workers(group)  # another host's failure is no retry of this one
+        elif result.state in {WorkerState.FAILED, WorkerState.UNHEALTHY}:
             pause = self._restarts.after(result)
             if pause is None:
                 self._stop_workers(group)
@@ -280,15 +286,39 @@ class SimpleElasticAgent(ElasticAgent):
             for local in range(spec.local_world_size)
         ]
 
-    def _exit_barrier(self) -> None:
-        """Wait until the workers of all hosts are done: the store may live in one of the agents."""
-        group = self._worker_group
+    def _exit_barrier(self) -> bool:
+        """Wait until the workers of all hosts are done: the store may live in one of the agents.
+
+        As long as the handler knows that all hosts live, no time is counted.
+
+        Returns:
+            False where the gang is over otherwise, as the handler says: its workers have to run again.
+        """
+        group, handler = self._worker_group, self._worker_group.spec.rdzv_handler
+        size = group.group_world_size or 1
         self._in_exit_barrier = True
-        if (group.group_world_size or 1) == 1:
-            return
+        if size == 1:
+            return True
         try:
-            ranks.wait_for_all(self._store, group.group_world_size or 1, self._exit_barrier_timeout)
+            if hasattr(handler, "set_succeeded"):  # a handler may be torch's
+                handler.set_succeeded()
+            ranks.arrive(self._store, size)
+            return self._outwaits(handler)
         except SignalException:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a store raises: the work is done)
-            logger.warning("not all hosts were done in time: %s", error)
+            logger.warning("it is not known whether all hosts are done: %s", error)
+            return True
+
+    def _outwaits(self, handler: Any) -> bool:
+        """Whether all hosts have come to the barrier, or not in time; False where the gang is over."""
+        timeout = self._exit_barrier_timeout
+        deadline = time.monotonic() + timeout
+        while not ranks.have_all_arrived(self._store, min(timeout, _BARRIER_LOOK)):
+            if getattr(handler, "kill_at_ns", 0):  # it knows who lives
+                if handler.num_nodes_waiting() > 0:
+                    return False
+            elif time.monotonic() >= deadline:
+                logger.warning("not all hosts were done within %g s", timeout)
+                return True
+        return True

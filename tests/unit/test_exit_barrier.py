@@ -1,0 +1,128 @@
+"""An agent whose workers are done waits for those of the other hosts, by no clock as long as all of them live."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import pytest
+from tests.unit.test_dynamic_rendezvous import Meeting, until
+
+from procession.agent.server import RunResult, SimpleElasticAgent, WorkerSpec, WorkerState
+from procession.errors import RendezvousClosedError
+from procession.rendezvous import RendezvousHandler
+
+SHORT = 0.2  # seconds, in place of torch's 300
+
+
+class Agent(SimpleElasticAgent):
+    """An agent whose workers end as a test says."""
+
+    def __init__(self, handler: RendezvousHandler, restarts: int = 1) -> None:
+        spec = WorkerSpec("r", 1, handler, entrypoint="true", max_restarts=restarts)
+        super().__init__(spec, exit_barrier_timeout=SHORT)
+        self.ends: list[WorkerState] = []
+        self.gangs = 0
+
+    @property
+    def waits(self) -> bool:
+        return self._in_exit_barrier
+
+    def _start_workers(self, worker_group: Any) -> dict[int, Any]:
+        self.gangs += 1
+        return {0: self.gangs}
+
+    def _stop_workers(self, worker_group: Any) -> None:
+        pass
+
+    def _monitor_workers(self, worker_group: Any) -> RunResult:
+        return RunResult(self.ends.pop(0) if self.ends else WorkerState.HEALTHY)
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+        pass
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
+    monkeypatch.setattr("procession.agent.server.api._BARRIER_LOOK", SHORT)
+    made = Meeting()
+    yield made
+    for handler in made.handlers:
+        handler.shutdown()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
+def begin(meeting: Meeting, pool: ThreadPoolExecutor, *, restarts: int = 1) -> tuple[Any, ...]:
+    """Two agents of one gang; the first is at the barrier."""
+    first, second = (Agent(meeting.handler(1, 3, last_call=1), restarts) for _ in range(2))
+    runs = [pool.submit(agent.run) for agent in (first, second)]
+    until(lambda: first.gangs == second.gangs == 1)
+    first.ends.append(WorkerState.SUCCEEDED)
+    until(lambda: first.waits)
+    return first, second, *runs
+
+
+def test_a_host_waits_for_another_for_longer_than_a_barrier_lasts(
+    meeting: Meeting, pool: ThreadPoolExecutor
+) -> None:
+    first, second, end, last = begin(meeting, pool)
+    assert not wait([end], 5 * SHORT).done
+    second.ends.append(WorkerState.SUCCEEDED)
+    assert end.result(30).state is last.result(30).state is WorkerState.SUCCEEDED
+    assert (first.gangs, second.gangs) == (1, 1)
+
+
+def test_who_comes_when_workers_have_ended_well_is_not_taken_in(
+    meeting: Meeting, pool: ThreadPoolExecutor
+) -> None:
+    first, second, end, last = begin(meeting, pool)
+    late = meeting.handler(1, 3)
+    comes = pool.submit(late.next_rendezvous)
+    until(lambda: len(late._state_holder.read().members) == 3)
+    assert not wait([end], 5 * SHORT).done
+    second.ends.append(WorkerState.SUCCEEDED)
+    assert end.result(30).state is last.result(30).state is WorkerState.SUCCEEDED
+    assert (first.gangs, second.gangs) == (1, 1)
+    late.set_closed()
+    assert isinstance(comes.exception(30), RendezvousClosedError)
+
+
+def test_workers_that_are_done_run_again_with_those_of_a_host_that_fails(
+    meeting: Meeting, pool: ThreadPoolExecutor
+) -> None:
+    first, second, end, last = begin(meeting, pool)
+    second.ends.append(WorkerState.FAILED)
+    until(lambda: first.gangs == second.gangs == 2)
+    for agent in (first, second):
+        agent.ends.append(WorkerState.SUCCEEDED)
+    assert end.result(30).state is last.result(30).state is WorkerState.SUCCEEDED
+    assert first._remaining_restarts == 1  # another's failure is no retry of its own
+
+
+def test_a_host_that_is_done_learns_that_another_has_failed_for_good(
+    meeting: Meeting, pool: ThreadPoolExecutor
+) -> None:
+    first, second, end, last = begin(meeting, pool, restarts=0)
+    second.ends.append(WorkerState.FAILED)
+    assert last.result(30).state is WorkerState.FAILED
+    second.get_worker_group().spec.rdzv_handler.set_failed("rank 1 (exit code 7)")
+    with pytest.raises(RendezvousClosedError, match=r"rank 1 \(exit code 7\)"):
+        end.result(30)
+    assert first.gangs == 1
+
+
+def test_by_a_handler_that_does_not_know_who_lives_it_waits_for_so_long(
+    meeting: Meeting, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procession.rendezvous.handler.DynamicRendezvousHandler.kill_at_ns", 0)
+    _, second, end, last = begin(meeting, pool)
+    assert end.result(30).state is WorkerState.SUCCEEDED
+    second.ends.append(WorkerState.SUCCEEDED)
+    assert last.result(30).state is WorkerState.SUCCEEDED
