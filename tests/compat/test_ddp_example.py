@@ -14,12 +14,19 @@ import procession
 
 SOURCE = Path(procession.__file__).parents[1]  # installed or not
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
+LEAVE = Path(__file__).parent / "scripts" / "leave.py"
+
+
+def command(launcher: str) -> list[str]:
+    """The launcher's command; torch's own may abort at its end too."""
+    leaves = [str(LEAVE)] if launcher.startswith("torch") else []
+    return [sys.executable, *leaves, "-m", launcher]
 
 
 def final_loss(launcher: str, cwd: Path) -> str:
     """What rank 0 prints in the end, with all its digits."""
     run = subprocess.run(
-        [sys.executable, "-m", launcher, "--nproc-per-node=4", str(EXAMPLE)],
+        [*command(launcher), "--nproc-per-node=4", str(LEAVE), str(EXAMPLE)],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         stdin=subprocess.DEVNULL,

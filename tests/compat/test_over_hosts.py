@@ -15,7 +15,8 @@ from procession._os.ports import free_port
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(280), pytest.mark.xdist_group("hosts")]
 
 SOURCE = Path(procession.__file__).parents[1]  # installed or not
-SCRIPT = Path(__file__).parent / "scripts" / "gloo_gang.py"
+SCRIPTS = Path(__file__).parent / "scripts"
+SCRIPT = SCRIPTS / "gloo_gang.py"
 
 
 def c10d(_rank: int, port: int) -> tuple[str, ...]:
@@ -33,7 +34,8 @@ def told(launcher: str, here: Path, words: tuple[tuple[str, ...], tuple[str, ...
     """What the workers of two hosts have told."""
     here.mkdir()
     environ = os.environ | {"PYTHONPATH": str(SOURCE), "TOLD": str(here / "told")}
-    common = (sys.executable, "-m", launcher, "--nnodes=2", "--nproc-per-node=2")
+    leaves = [str(SCRIPTS / "leave.py")] if launcher.startswith("torch") else []
+    common = (sys.executable, *leaves, "-m", launcher, "--nnodes=2", "--nproc-per-node=2")
     hosts = [
         subprocess.Popen(
             [*common, *own, str(SCRIPT)],

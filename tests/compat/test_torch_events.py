@@ -15,6 +15,7 @@ import procession
 
 pytestmark = pytest.mark.torch
 
+LEAVE = Path(__file__).parent / "scripts" / "leave.py"
 SCRIPT = "import os, sys, time\ntime.sleep(30 * (os.environ['RANK'] == '0'))\nsys.exit(3)\n"
 OPTIONS = ("--standalone", "--nproc-per-node", "2", "--event-log-handler", "console", "s.py")
 
@@ -22,9 +23,10 @@ OPTIONS = ("--standalone", "--nproc-per-node", "2", "--event-log-handler", "cons
 def events(launcher: str, cwd: Path) -> list[dict[str, Any]]:
     """What is told on the console of a run whose rank 1 fails."""
     (cwd / "s.py").write_text(SCRIPT)
+    leaves = [str(LEAVE)] if launcher.startswith("torch") else []
     source = str(Path(procession.__file__).parents[1])  # installed or not
     ended = subprocess.run(
-        [sys.executable, "-m", launcher, *OPTIONS],
+        [sys.executable, *leaves, "-m", launcher, *OPTIONS],
         cwd=cwd,
         env={**os.environ, "LOGLEVEL": "INFO", "PYTHONPATH": source},
         capture_output=True,

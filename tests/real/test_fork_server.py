@@ -334,6 +334,19 @@ def test_one_whose_guardian_dies_between_two_gangs(
             assert wait_gone(pids) == []
 
 
+def test_one_that_is_killed_before_its_first_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No module is to blame, and workers can be had without it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif sys.orig_argv[-1].endswith('serve.py'):\n    os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = run(tmp_path, warm.square, {0: (2,), 1: (3,)}, preload=["json"])
+    assert result.return_values == {0: 4, 1: 9}
+    assert "the fork server ended: SIGKILL. Workers are started one by one instead" in caplog.text
+
+
 def test_one_that_dies_before_it_has_told_of_a_birth(tmp_path: Path, add_module: AddModule) -> None:
     """Each rank is there once: whoever waits at the gate for a server that is gone was never born."""
     add_module(

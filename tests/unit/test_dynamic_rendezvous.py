@@ -65,8 +65,9 @@ class Meeting:
         self.handlers: list[DynamicRendezvousHandler] = []
 
     def handler(
-        self, least: int, most: int, join: float = 30, last_call: float = 0.2
+        self, least: int, most: int, join: float = 30, last_call: float = 0.2, beats: int = 15
     ) -> DynamicRendezvousHandler:
+        """One that is taken for dead after so many seconds: a busy machine makes any thread wait."""
         times = RendezvousTimeout(timedelta(seconds=join), timedelta(seconds=last_call))
         made = DynamicRendezvousHandler.from_backend(
             "run", self.store, self.shelf, least, most, "127.0.0.1", times, 1, LIFETIME
@@ -137,7 +138,7 @@ def test_who_comes_later_waits_and_is_taken_in(meeting: Meeting) -> None:
 def test_who_gives_no_sign_of_life_is_left_out(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stays, dies = (meeting.handler(1, 2, last_call=5) for _ in range(2))
+    stays, dies = (meeting.handler(1, 2, last_call=20, beats=4) for _ in range(2))
     gives, heard = dies._is_taken, threading.Event()
 
     def is_taken(me: str) -> bool:

@@ -37,8 +37,8 @@ UNSAFE = [("a.b", "the thread 'meter'"), ("__main__", "an open socket")]
         ("refused", {"module": "", "exitcode": 1, "stderr": "no site\n", "program": "/bin/sh"},
          "/bin/sh could not be a fork server: exit status 1; last line of its stderr: no site. Is it a "
          "Python, 3.8", None),
-        ("refused", {"module": "", "exitcode": -9, "stderr": "", "program": "python"},
-         "python could not be a fork server: SIGKILL", None),
+        ("lost", {"module": "", "exitcode": -9, "stderr": ""}, None,
+         "the fork server ended: SIGKILL. Workers are"),
         ("refused", {"module": "x", "text": "ModuleNotFoundError: No module named 'x'\n"},
          "'x' cannot be preloaded: there is no module of that name. Is it spelt as in 'import x'",
          None),

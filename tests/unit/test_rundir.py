@@ -59,6 +59,7 @@ def test_latest_leads_to_the_last_that_started(here: Path) -> None:
     for run_id in ("a", "b"):
         directory = RunDirectory(None)
         run = claimed(directory, run_id)
+        os.symlink("of one who was killed", run.parent / f".latest.{os.getpid()}")
         directory.link_latest()
         directory.close()
         assert (here / "procession-runs" / "latest").resolve() == run

@@ -131,7 +131,10 @@ class Warmth:
         state, module = server.state, server.importing
         server.dismiss(state if state in (UNFIT, REFUSED) else GONE)
         server.close()
-        if state is IMPORTING and module != MAIN:
+        killed = (
+            not module and ending.exitcode < 0
+        )  # before its first import, of which it may have died
+        if state is IMPORTING and module != MAIN and not killed:
             self._refuse(server, {"module": module, **words})
         elif state in (IMPORTING, READY):
             # The main module would end each worker as it has ended the server: let it.

@@ -119,6 +119,10 @@ class RunDirectory:
         if os.path.lexists(link) and not os.path.islink(link):
             return
         try:
+            with suppress(
+                FileNotFoundError
+            ):  # of one that was killed here, with our pid in its container
+                os.unlink(fresh)
             os.symlink(name, fresh)
             os.replace(fresh, link)
         except OSError as error:

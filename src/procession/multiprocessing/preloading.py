@@ -30,10 +30,9 @@ def refusal(state: str, report: Mapping[str, Any]) -> PreloadError | OSError | N
         return OSError(report["errno"], os.strerror(report["errno"]), report["program"])
     module, text = report["module"], report.get("text")
     if not module:
-        left = report["exitcode"] >= 0
         return PreloadError(
-            f"{report['program']} could not be a fork server: {_how_it_ended(report)}"
-            + (". Is it a Python, 3.8 or later, as the workers' has to be?" if left else "")
+            f"{report['program']} could not be a fork server: {_how_it_ended(report)}. "
+            "Is it a Python, 3.8 or later, as the workers' has to be?"
         )
     if text is None:
         return PreloadError(

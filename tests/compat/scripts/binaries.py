@@ -92,7 +92,9 @@ def the_first_of_three_to_fail(directory):
 
 @case
 def a_rank_that_succeeds_and_one_that_fails(directory):
-    given = run(directory, SPEAK, "sleep 0.5; exit 3", redirects=Std.ALL)
+    spoken = os.path.join(directory, "spoken")
+    late = f"until [ -e {spoken} ]; do sleep 0.1; done; sleep 0.5; exit 3"
+    given = run(directory, f"{SPEAK}; exec touch {spoken}", late, redirects=Std.ALL)
     return {"failed": given["failed"], "failures": given["failures"]}
 
 

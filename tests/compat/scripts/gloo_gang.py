@@ -15,3 +15,4 @@ with open(os.environ["TOLD"], "a") as file:  # one write
     file.write(f"{' '.join(words)} sum={total.item()}\n")
 dist.barrier()
 dist.destroy_process_group()
+os._exit(0)  # see leave.py: all has been told

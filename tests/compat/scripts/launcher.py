@@ -10,7 +10,9 @@ from pathlib import Path
 import dump
 from dump import HERE, case, said
 
-COMMAND = [sys.executable, "-m", "torch.distributed.run"]
+MODULE = "torch.distributed.run"
+LEAVES = [os.path.join(HERE, "leave.py")] if MODULE.startswith("torch") else []
+COMMAND = [sys.executable, *LEAVES, "-m", MODULE]
 TELL = os.path.join(HERE, "tell.py")
 TWO = ("--nproc-per-node=2", "--redirects=0")
 
