@@ -19,7 +19,10 @@ from tests.real.families import ENTRIES, PATIENCE, SCRIPTS, Run, idle
 from tests.real.pace import left_at_once
 
 from procession._guardian import client, warden
+from procession._guardian.client import spawn_guardian
+from procession._guardian.kept import KeptGuardian
 from procession._guardian.sentry import is_stopped
+from procession._os import proc
 from procession._os.proc import Stat, ancestry, everybody, stat
 from procession.errors import GuardianLostError
 from procession.multiprocessing import DefaultLogsSpecs, PContext, Std, Supervision, start_processes
@@ -140,6 +143,49 @@ def test_a_guardian_that_is_starved_is_waited_for(
         assert not result.is_failed()
     finally:
         cgroup.rmdir()
+
+
+@pytest.fixture
+def frozen() -> Iterator[Path]:
+    """A cgroup of version 1: who is frozen in it does not die, like one whose disk is gone (state D)."""
+    made = Path(f"/sys/fs/cgroup/freezer/procession-test-{os.getpid()}")
+    try:
+        made.mkdir()
+        (made / "freezer.state").write_text("FROZEN")
+    except OSError:
+        pytest.skip("no writable freezer cgroup of version 1 here")
+    yield made
+    (made / "freezer.state").write_text("THAWED")
+    pids = [int(pid) for pid in (made / "cgroup.procs").read_text().split()]
+    assert wait_gone(pids) == []
+    made.rmdir()
+
+
+def test_a_worker_that_could_not_die_is_none_of_the_next_gangs(
+    frozen: Path, tmp_path: Path
+) -> None:
+    """The guardian of both sees its death in the end; and the next gang's end does not wait for it."""
+    kept = KeptGuardian(f"stuck-{os.getpid()}", spawn_guardian)
+
+    def start(*words: str) -> PContext:
+        specs = DefaultLogsSpecs(str(tmp_path), redirects=Std.ALL)
+        wishes = Supervision(guardian=kept, shutdown_timeout=600)
+        return start_processes("w", "sh", {0: ("-c", *words)}, {0: {}}, specs, supervision=wishes)
+
+    stuck = start("exec sleep 1000")
+    (pid,) = stuck.pids().values()
+    (frozen / "cgroup.procs").write_text(str(pid))
+    stuck.close(signal.SIGKILL, 0)
+    assert proc.living([pid])
+    ended = start("exit 0").wait()
+    assert ended is not None
+    assert not ended.is_failed()
+    with start("exec sleep 1000") as following:
+        (frozen / "freezer.state").write_text("THAWED")
+        assert wait_gone([pid]) == []
+        assert following.wait(0.5) is None
+        following.close(signal.SIGKILL, 0)
+    kept.close()
 
 
 def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run]) -> None:

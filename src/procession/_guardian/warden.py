@@ -72,6 +72,7 @@ class Warden:
         self._warmth = Warmth(self, starter)
         self._leaders: dict[int, int] = {}  # pid -> rank of the workers that live
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
+        self._given_up: set[int] = set()  # children that no sweep of an earlier gang could end
         self._hush: int | None = None  # the signal that orphans get, once the gang is being stopped
         self._hushed: dict[int, Left] = {}
         self._look_at = _NEVER  # when to look for orphans that are to be hushed
@@ -262,12 +263,14 @@ class Warden:
         self._end_hush()
         self._fuse = 0
         self._hushed.clear()
+        self._leaders.clear()  # of one that could not die the next gang has another of the same rank
         for pid in self._corpses:
             reap(pid)
         self._corpses.clear()
         self._numbers.clear()
         self._leaf = None
         self._reap_orphans()
+        self._given_up = set(children(os.getpid())) - self._warmth.kept()
         self._channel.send(("renewed",))
 
     _handlers: dict[str, Callable[[Warden, Message, list[int]], None]] = {  # noqa: RUF012
@@ -343,6 +346,7 @@ class Warden:
         # gone), or took the signal for what it is: it was not ended by us.
         if ending.exitcode >= 0 and ending.pid in self._hushed:
             self._hushed[ending.pid] = _GONE
+        self._given_up.discard(ending.pid)
         reap(ending.pid)
 
     def _hush_if_due(self) -> None:
@@ -359,7 +363,7 @@ class Warden:
 
     def _hush_orphans(self) -> None:
         """Pass the stop on to what dead leaders left, and say when nothing lives any more."""
-        known = self._leaders.keys() | self._corpses | self._warmth.kept()
+        known = self._leaders.keys() | self._corpses | self._given_up | self._warmth.kept()
         orphans = living(pid for pid in children(os.getpid()) if pid not in known)
         found = {**orphans, **living(descendants(orphans))}
         if time.monotonic() < self._spared_until:
