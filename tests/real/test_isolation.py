@@ -17,9 +17,10 @@ from tests.real.families import ENTRIES, PATIENCE, Run, idle
 from tests.real.pace import left_at_once
 
 import procession
+from procession._guardian import isolation
 from procession._os.members import members
 from procession.errors import UsageError
-from procession.multiprocessing import Supervision
+from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
 from procession.testing import stop
 
 SOURCE = str(Path(procession.__file__).parents[1])
@@ -70,6 +71,29 @@ def test_one_killed_ends_all_as_ever(entry: str, victim: str, start: Callable[[s
     output, _ = run.launcher.communicate("" if victim == "launcher" else "\n", timeout=PATIENCE)
     assert output == says
     assert left_at_once(everybody) == []
+
+
+def test_one_that_is_stopped_on_its_way_into_a_namespace_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unshare = isolation.unshare_pids
+
+    def stop_first() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        unshare()
+
+    monkeypatch.setattr(isolation, "unshare_pids", stop_first)
+    result = start_processes(
+        "w",
+        os.getppid,
+        {0: ()},
+        {0: {}},
+        DefaultLogsSpecs(str(tmp_path), redirects=Std.ALL),
+        start_method="fork",
+        supervision=Supervision(isolate="pidns"),
+    ).wait()
+    assert result is not None
+    assert result.return_values == {0: 1}
 
 
 def run_command(*words: str, program: list[str], text: str, tmp_path: Path) -> tuple[int, str, str]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 from errno import EPERM
 
+from procession._guardian.sweep import send
 from procession._os.cgroup import Leaf, make_leaf
+from procession._os.lean import SIGCONT
 from procession._os.namespaces import OuterPids, mount_own_proc, unshare_pids
 from procession.errors import UsageError
 
@@ -45,6 +48,9 @@ def isolate(report: int) -> OuterPids:
     return outside
 
 
+_SILENCE_MS = 1000  # until who has still to report is continued
+
+
 class Report:
     """The launcher's side of the pipe, from before there is anybody to write into it.
 
@@ -75,14 +81,27 @@ class Report:
             UsageError: There can be no such namespace here.
         """
         self._close(self.pen)
-        words = _read_all(self._reader).split()
+        words = self._heard(started).split()
         os.waitpid(started, 0)
-        first = int(words[words.index(b"pid") + 1]) if b"pid" in words else 0
+        first = _first(words)
         if b"ready" in words and first:
             return first
         if first:
             os.waitpid(first, 0)
         raise UsageError(_refusal(words))
+
+    def _heard(self, started: int) -> bytes:
+        """Return all that is written; who is stopped meanwhile is continued, as any guardian is."""
+        poller, text = select.poll(), b""
+        poller.register(self._reader, select.POLLIN)
+        while True:
+            if not poller.poll(_SILENCE_MS):
+                for pid in filter(None, (started, _first(text.split()))):
+                    send(pid, SIGCONT)
+            elif data := os.read(self._reader, 4096):
+                text += data
+            else:
+                return text
 
     def close(self) -> None:
         """Close what is open of it."""
@@ -115,11 +134,9 @@ def _fail(report: int, error: OSError) -> NoReturn:
     os._exit(1)
 
 
-def _read_all(fd: int) -> bytes:
-    text = b""
-    while data := os.read(fd, 4096):
-        text += data
-    return text
+def _first(words: list[bytes]) -> int:
+    """The first process of the namespace; 0 where it has not been told of. Pure."""
+    return int(words[words.index(b"pid") + 1]) if b"pid" in words[:-1] else 0
 
 
 def _refusal(words: list[bytes]) -> str:
