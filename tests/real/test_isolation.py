@@ -17,8 +17,8 @@ from tests.real.families import ENTRIES, PATIENCE, Run, idle
 from tests.real.pace import left_at_once
 
 import procession
-from procession._guardian import isolation
 from procession._os.members import members
+from procession._os.namespaces import unshare_pids
 from procession.errors import UsageError
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
 from procession.testing import stop
@@ -76,13 +76,11 @@ def test_one_killed_ends_all_as_ever(entry: str, victim: str, start: Callable[[s
 def test_one_that_is_stopped_on_its_way_into_a_namespace_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unshare = isolation.unshare_pids
-
     def stop_first() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
-        unshare()
+        unshare_pids()
 
-    monkeypatch.setattr(isolation, "unshare_pids", stop_first)
+    monkeypatch.setattr("procession._guardian.isolation.unshare_pids", stop_first)
     result = start_processes(
         "w",
         os.getppid,
