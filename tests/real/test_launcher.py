@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -130,6 +131,46 @@ def test_a_report_names_the_failure_that_was_before_it_on_another_host(
     assert "\nthe run had failed before on gpu1: rank 3 (exit code 7)\n" in str(failed.value)
     again = pickle.loads(pickle.dumps(failed.value))
     assert (str(again), again.notes) == (str(failed.value), failed.value.notes)
+
+
+# Whoever has begun a vfork(2) is in state D until the child has ended or becomes another program; this
+# one opens a FIFO that nobody writes to first.
+WEDGED = """
+import os, sys
+if os.environ["RANK"] == "1":
+    os.mkfifo(sys.argv[1])
+    first = (os.POSIX_SPAWN_OPEN, 7, sys.argv[1], os.O_RDONLY, 0)
+    os.posix_spawn("/bin/true", ["true"], {}, file_actions=[first])
+import threading
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_a_worker_that_sleeps_uninterruptibly_for_too_long_ends_the_run(
+    config: LaunchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It would be started again if it had failed."""
+    script = tmp_path / "wedged.py"
+    script.write_text(WEDGED)
+    name, args = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT", (str(script), str(tmp_path / "fifo"))
+    if how == "environment":
+        monkeypatch.setenv(name, "0.3")
+        with pytest.raises(ChildFailedError) as failed:
+            elastic_launch(replace(config, max_restarts=3, shutdown_timeout=1), sys.executable)(
+                *args
+            )
+        failures, stopped = failed.value.failures, failed.value.stopped
+    else:
+        monkeypatch.setenv(name, "no number")
+        spec = WorkerSpec("r", 2, Alone("x", "run", "h"), entrypoint=sys.executable, args=args)
+        logs = DefaultLogsSpecs(log_dir=str(tmp_path))
+        agent = LocalElasticAgent(spec, logs, shutdown_timeout=1, uninterruptible_state_timeout=0.3)
+        result = agent.run()
+        assert result.state is WorkerState.UNHEALTHY
+        failures, stopped = result.failures, result.stopped
+    assert (sorted(failures), sorted(stopped)) == ([1], [0])
+    assert re.match(r"in uninterruptible sleep for \d+\.\d s", str(failures[1].message))
 
 
 def test_a_signal_ends_it(config: LaunchConfig, tmp_path: Path) -> None:

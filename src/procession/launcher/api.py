@@ -172,7 +172,7 @@ def launch_agent(
     closes = True
     try:
         result = agent.run()
-        before = _tell_the_others(spec.rdzv_handler, result) if result.is_failed() else ""
+        before = _tell_the_others(spec.rdzv_handler, result) if _has_failed(result) else ""
         events.record(agent.get_event_succeeded(), config.event_log_handler)
         return _values(name, result, before)
     except ChildFailedError:
@@ -202,8 +202,13 @@ def _tell_the_others(handler: Any, result: RunResult) -> str:
         return ""
 
 
+def _has_failed(result: RunResult) -> bool:
+    """Also where workers were unhealthy to the end, which torch takes for a success."""
+    return result.is_failed() or bool(result.failures)
+
+
 def _values(name: str, result: RunResult, before: str) -> dict[int, Any]:
-    if result.is_failed():
+    if _has_failed(result):
         notes = (f"the run had failed before {before}",) if before else ()
         raise ChildFailedError(name, result.failures, result.stopped, notes=notes)
     return result.return_values

@@ -39,7 +39,7 @@ class Net:
 
     Args:
         directory: Where hosts work, and where their workers tell of themselves.
-        members: Of etcd; they live at addresses 100 and up.
+        members: Of etcd; they live at addresses 100 and up. Without any, hosts meet at the first one's hub.
         lease: Seconds after which a host is lost.
     """
 
@@ -183,6 +183,8 @@ class Net:
 
     @property
     def endpoint(self) -> str:
+        if not self._members:
+            return f"{self.subnet}.1:29400"
         return ";".join(f"{self.subnet}.{number}:2379" for number in self._members)
 
     def wait_for_etcd(self) -> None:
@@ -210,7 +212,8 @@ class Net:
         self.hosts[number] = self.start(
             number,
             *(sys.executable, "-m", "procession", "run", "--max-restarts", "3"),
-            *("--rdzv-backend", "etcd", "--rdzv-endpoint", self.endpoint, "--rdzv-id", "job"),
+            *("--rdzv-backend", "etcd" if self._members else "c10d"),
+            *("--rdzv-endpoint", self.endpoint, "--rdzv-id", "job"),
             *("--rdzv-conf", f"{known},{conf}" if conf else known),
             *words,
             *(str(WITNESS), str(self.directory)),

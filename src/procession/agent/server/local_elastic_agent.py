@@ -13,6 +13,12 @@ from procession._loop.gate import SignalGate
 from procession.agent.server import telling
 from procession.agent.server.api import SimpleElasticAgent
 from procession.agent.server.health_check_server import create_healthcheck_server
+from procession.agent.server.wedged import (
+    TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT,
+    Wedged,
+    as_failure,
+    patience,
+)
 from procession.agent.server.workers import RunResult, WorkerState
 from procession.errors import GuardianLostError, UsageError
 from procession.events import record
@@ -38,7 +44,6 @@ __all__ = [
 TORCHELASTIC_ENABLE_FILE_TIMER = "TORCHELASTIC_ENABLE_FILE_TIMER"
 TORCHELASTIC_HEALTH_CHECK_PORT = "TORCHELASTIC_HEALTH_CHECK_PORT"
 TORCHELASTIC_TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
-TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT = "TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT"
 
 _NCCL = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
 _LOCAL_RANK = "${local_rank}"
@@ -60,12 +65,10 @@ class LocalElasticAgent(SimpleElasticAgent):
         shutdown_timeout: Seconds between SIGTERM and SIGKILL, on every path.
         health_check_server: Has ``stop()``, which is called at the end; one that
             TORCHELASTIC_HEALTH_CHECK_PORT asks for is made beside the workers.
-        uninterruptible_state_timeout: Not built: a worker that cannot die is named at the end.
+        uninterruptible_state_timeout: Seconds that a worker may be in uninterruptible sleep; then all are
+            ended, and not started again. TORCHELASTIC_UNINTERRUPTIBLE_STATE_TIMEOUT where None; 0 for ever.
         supervision: Signals and what else is not torch's; ``shutdown_timeout`` wins over its own.
         restarts: As of ``SimpleElasticAgent``.
-
-    Raises:
-        UsageError: ``uninterruptible_state_timeout`` is given and positive. (A ``ValueError``.)
     """
 
     def __init__(
@@ -82,8 +85,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         restarts: RestartPolicy | None = None,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout, shutdown_timeout, restarts)
-        if uninterruptible_state_timeout is not None and uninterruptible_state_timeout > 0:
-            raise UsageError("uninterruptible_state_timeout is not built: leave it out")
+        self._wedged = Wedged(patience(uninterruptible_state_timeout, os.environ))
         self._logs_specs = logs_specs
         self._start_method = start_method
         self._log_line_prefix_template = log_line_prefix_template
@@ -101,7 +103,7 @@ class LocalElasticAgent(SimpleElasticAgent):
         """Sleep until a worker has ended; no longer than ``seconds`` where hosts may want to join."""
         if self._pcontext is not None:
             handler = self._worker_group.spec.rdzv_handler
-            alone = getattr(handler, "nobody_can_join", False)  # a handler may be torch's
+            alone = getattr(handler, "nobody_can_join", False) and not self._wedged.seconds
             self._wait(-1 if alone else seconds)
 
     def _rest(self, seconds: float) -> None:
@@ -142,7 +144,7 @@ class LocalElasticAgent(SimpleElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result = self._wait(0)
         if result is None:
-            return RunResult(WorkerState.HEALTHY)
+            return self._unless_wedged(worker_group)
         ranks = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
         failures = {ranks[local]: failure for local, failure in result.failures.items()}
         stopped = {ranks[local]: failure for local, failure in result.stopped.items()}
@@ -152,6 +154,25 @@ class LocalElasticAgent(SimpleElasticAgent):
             return RunResult(WorkerState.FAILED, failures=failures, stopped=stopped)
         values = {ranks[local]: value for local, value in result.return_values.items()}
         return RunResult(WorkerState.SUCCEEDED, return_values=values)
+
+    def _unless_wedged(self, worker_group: WorkerGroup) -> RunResult:
+        """Healthy, unless a worker sleeps for too long: it holds what one in its place would need."""
+        pids = self._pcontext.pids() if self._pcontext is not None else {}
+        words = self._wedged.look(pids.values())
+        if not words:
+            return RunResult(WorkerState.HEALTHY)
+        self._restarts.give_up()
+        self._shutdown(timeout=self._shutdown_timeout)
+        ended = self._wait(0)
+        stopped = {**ended.failures, **ended.stopped} if ended is not None else {}
+        ranks = {worker.local_rank: worker.global_rank for worker in worker_group.workers}
+        failures = {
+            ranks[local]: as_failure(local, pid, words[pid], stopped.get(local))
+            for local, pid in pids.items()
+            if pid in words
+        }
+        others = {ranks[local]: each for local, each in stopped.items() if pids[local] not in words}
+        return RunResult(WorkerState.UNHEALTHY, failures=failures, stopped=others)
 
     def _wait(self, seconds: float) -> RunProcsResult | None:
         try:

@@ -38,6 +38,10 @@ class Restarts:
         """Restarts that are left."""
         return self._max_restarts - self._budget.spent
 
+    def give_up(self) -> None:
+        """Have no further attempt, whatever the policy says."""
+        self._max_restarts = self._budget.spent
+
     def after(self, result: RunResult) -> float | None:
         """Decide what follows a failure, and log it.
 
