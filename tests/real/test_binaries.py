@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.pace import left_at_once
 
 from procession.errors import UsageError
 from procession.multiprocessing import (
@@ -117,7 +118,7 @@ def test_close_kills_what_ignores_the_signal(tmp_path: Path) -> None:
     began = time.monotonic()
     context.close(timeout=0.3)
     assert 0.3 <= time.monotonic() - began < 25
-    assert not any(is_there(pid) for pid in pids.values())
+    assert left_at_once(pids.values()) == []
 
 
 def test_a_closed_gang_has_not_succeeded(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_leftovers_of_a_success_are_ended(tmp_path: Path) -> None:
     result = context.wait()
     assert result is not None
     assert not result.is_failed()
-    assert not is_there(int(read(result.stdouts[0])))
+    assert left_at_once([int(read(result.stdouts[0]))]) == []
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_rank_5_of_8_cannot_exec(tmp_path: Path) -> None:
             DefaultLogsSpecs(str(tmp_path / "logs"), redirects=Std.ALL),
         )
     assert caught.value.local_rank == 5  # type: ignore[attr-defined]
-    assert not any(is_there(int(pid)) for pid in pidfile.read_text().split())
+    assert left_at_once(map(int, pidfile.read_text().split())) == []
 
 
 def test_fds_run_out(tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_handlers_show_each_process(tmp_path: Path) -> None:
     assert isinstance(context, SubprocessContext)
     handlers = context.subprocess_handlers
     assert {rank: handler.proc.pid for rank, handler in handlers.items()} == context.pids()
-    assert handlers[1].proc.wait(10) == 0
+    assert handlers[1].proc.wait(30) == 0
     assert handlers[1].proc.poll() == 0
     context.close()
 
@@ -357,7 +358,7 @@ def test_close_beside_a_wait_in_another_thread(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: results.append(context.wait()))
     thread.start()
     context.close(timeout=0.3)
-    thread.join(10)
+    thread.join(30)
     assert [sorted(result.stopped) for result in results] == [[0, 1]]
 
 
@@ -374,7 +375,7 @@ def test_close_and_wait_of_two_threads_let_go_once(tmp_path: Path) -> None:
             thread.start()
         context.close()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
         assert [sorted(result.stopped) for result in results] == [[0]]
 
 
@@ -384,14 +385,6 @@ def test_several_contexts_end_in_any_order(tmp_path: Path) -> None:
     for context in (contexts[1], contexts[0], contexts[2]):
         assert context.wait() is not None
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def wait_for_text(path: str, text: str) -> None:

@@ -235,7 +235,8 @@ def test_an_import_that_fails_is_named_and_nothing_starts(
          "threading.Thread(target=time.sleep, args=(1000,), name='meter', daemon=True).start()",
          "'pre_unfit' has left the thread 'meter'"),
         ("import socket; s = socket.socket()", "'pre_unfit' has left an open socket"),
-        ("import subprocess; p = subprocess.Popen(['sleep', '1000'])",
+        ("import subprocess; p = subprocess.Popen(['sleep', '1000'])\n"
+         "while open(f'/proc/{p.pid}/comm').read() != 'sleep\\n': pass",  # its name comes with exec, a little later
          "'pre_unfit' has left the child process sleep"),
         ("import sys, types\nsys.modules['torch.cuda'] = types.SimpleNamespace(_initialized=True)",
          "'pre_unfit' has left an initialised CUDA context"),
@@ -446,6 +447,17 @@ def test_no_warning_of_forks_beside_threads_is_shown(tmp_path: Path) -> None:
     assert [Path(result.stderrs[rank]).read_text() for rank in range(2)] == ["", ""]
 
 
+# Gives the file its line once the import is over: a thread sees the main thread wait for an order.
+READY = """
+    import os, sys, threading, time
+    def wait():
+        while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "_sleep":
+            time.sleep(0.001)
+        with open(os.environ["IMPORTS"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        time.sleep(1000)
+    threading.Thread(target=wait, daemon=True).start()
+"""
 UNFIT = """
     import os, threading, time
     threading.Thread(target=time.sleep, args=(1000,), name="meter", daemon=True).start()
@@ -482,7 +494,7 @@ def test_spares_become_workers_of_modules_that_cannot_be_forked(
 def test_a_spare_that_was_killed_is_nobody(
     tmp_path: Path, imports: Path, add_module: AddModule
 ) -> None:
-    add_module("pre_unfit", UNFIT)
+    add_module("pre_unfit", READY)  # the death of one that imports is the import's failure
     with ForkServer(["pre_unfit"], spares=2) as server:
         wait_for(lambda: len(pids(imports)) == 2)
         os.kill(pids(imports)[0], signal.SIGKILL)

@@ -54,7 +54,8 @@ def test_launcher_and_guardian_killed_together(entry: str, start: Callable[[str]
     everybody = members(run.id).pids
     assert {run.guardian, *run.workers} <= set(everybody)
     assert len(everybody) >= 7
-    stop(run.guardian)  # it must not see the other's end before its own
+    for pid in (run.launcher.pid, run.guardian):  # neither sees the other's end, nor continues it
+        stop(pid)
     run.launcher.kill()
     os.kill(run.guardian, signal.SIGKILL)
     assert left_at_once(everybody) == []

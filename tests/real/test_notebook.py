@@ -77,13 +77,15 @@ def test_the_example(tmp_path: Path, method: str) -> None:
 
 LAUNCH = """
 from procession.multiprocessing import DefaultLogsSpecs, start_processes
-from procession.testing.children import daemonizes, ignores_term
+from procession.testing.children import daemonizes, {child}
 def work(rank, fifo):
-    daemonizes(fifo) if rank % 2 else ignores_term(fifo)
+    daemonizes(fifo) if rank % 2 else {child}(fifo)
 def launch(method, fifo):
     return start_processes("w", work, {{r: (r, fifo) for r in range(4)}}, {{r: {{}} for r in range(4)}},
                            DefaultLogsSpecs({logs!r}), start_method=method)
 """
+# Who asks for an end waits for it: 30 s for those that do not heed it.
+CHILD = {"interrupt": "obeys", "kill": "ignores_term"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -93,7 +95,7 @@ def test_nothing_is_left_of_a_cell_that_is_ended(tmp_path: Path, method: str, de
     os.mkfifo(word)
     with RollCall() as roll:
         cells = [
-            LAUNCH.format(logs=str(tmp_path / "logs")),
+            LAUNCH.format(logs=str(tmp_path / "logs"), child=CHILD[deed]),
             f"gang = launch({method!r}, {roll.path!r})\n"
             "guardian = gang._gang._guardian.pid\n"
             "with gang:\n"

@@ -36,7 +36,7 @@ def test_a_signal_right_after_a_fork_is_not_lost(tmp_path: Path, method: str) ->
             envs={rank: {} for rank in ranks},
             logs_specs=DefaultLogsSpecs(str(tmp_path / str(number)), redirects=Std.ALL),
             start_method=method,
-            supervision=Supervision(shutdown_timeout=5),
+            supervision=Supervision(shutdown_timeout=30),
         )
         result = context.wait()
         assert result is not None

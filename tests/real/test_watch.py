@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.real.families import ENTRIES, PATIENCE, SCRIPTS, Run, idle
-from tests.real.pace import left_at_once
+from tests.real.pace import left_at_once, left_of_run
 
 from procession._guardian import client, warden
 from procession._guardian.client import spawn_guardian
@@ -40,7 +40,7 @@ def test_a_guardian_killed_while_nobody_waits(entry: str, start: Callable[[str],
     run = start(entry)
     os.kill(run.guardian, signal.SIGKILL)
     assert left_at_once(run.pids) == []
-    assert bearers(run.id) == []
+    assert left_of_run(run.id) == []
     assert run.outcome() == "guardian lost\n"
 
 
@@ -254,7 +254,7 @@ def test_a_guardian_killed_at_any_step_of_a_start(method: str, tmp_path: Path) -
         threading.Event().wait(chance.uniform(0, 0.1))
         os.kill(int(guardian), signal.SIGKILL)
         output, _ = launcher.communicate(timeout=PATIENCE)
-        assert bearers(run_id) == []
+        assert left_of_run(run_id) == []
         assert output == "guardian lost\n"
 
 

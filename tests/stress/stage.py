@@ -27,7 +27,7 @@ from tests.stress.matrix import Case, Moment, Outcome, Stroke, Victim
 from procession._guardian.unguarded import remove_deserted_cgroups
 from procession._os import members, proc
 from procession._os.cgroup import leaf_around, make_leaf
-from procession.testing import Inventory, Ready, RollCall, describe, wait_gone
+from procession.testing import Inventory, Ready, RollCall, stop, wait_gone
 
 SCRIPTS = Path(__file__).parent / "scripts"
 PATIENCE = 30.0  # seconds for what has no bound of its own
@@ -183,7 +183,8 @@ class Play:
             self._send(pid, stroke)
         for pid, stroke in struck:
             if stroke.signum == signal.SIGSTOP:
-                _wait_until_stopped(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    stop(pid)  # once more, should a launcher have continued its guardian meanwhile
                 self._send(pid, stroke._replace(signum=signal.SIGCONT))
         self.struck_at = time.monotonic()
         if self.case.held:
@@ -300,13 +301,6 @@ def _faults(log: bytes) -> Iterator[str]:
         yield "its last line is torn"
     if lines != [b"%06d" % number for number in range(len(lines))]:
         yield f"its {len(lines)} lines are not those written"
-
-
-def _wait_until_stopped(pid: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while (stat := proc.stat(pid)) and stat.alive and stat.state not in "Tt":
-        assert time.monotonic() < deadline, f"{describe(pid)} does not stop"
-        _sleep(0.001)
 
 
 def _sleep(seconds: float) -> None:

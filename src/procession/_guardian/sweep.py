@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A process in uninterruptible sleep (state D) does not die of SIGKILL before its system call ends;
 # a setuid child of another user cannot be signalled at all. Neither is waited for beyond this.
 PATIENCE = 2.0  # seconds without any change among the survivors
+# Who has been killed and is to run (state R) dies once a processor is free for it.
+_FOR_PROCESSORS = 10.0  # seconds likewise
 _PAUSE = 0.02  # seconds between looks where no child's death wakes us earlier
 _LOOK = 0.05  # the same, where all of /proc is to be looked through
 
@@ -118,17 +120,23 @@ def end_all(
     """
     killed: dict[int, Left] = {}
     survivors: frozenset[int] = frozenset()
-    deadline = time.monotonic() + PATIENCE
+    since = time.monotonic()
     while found := find():
         if survivors != found.keys():
-            survivors, deadline = frozenset(found), time.monotonic() + PATIENCE
-        elif time.monotonic() > deadline:
+            survivors, since = frozenset(found), time.monotonic()
+        elif time.monotonic() > since + _patience(killed, found):
             break
         described = describe(found, leaders, number)
         killed.update({pid: described[pid] for pid, stat in found.items() if _kill(pid, stat)})
         settle(found)
     stuck = describe(found, leaders, number)
     return [left for pid, left in killed.items() if pid not in found], [*stuck.values()]
+
+
+def _patience(killed: Collection[int], found: dict[int, Stat]) -> float:
+    """For how long to wait for a change among those that live on after SIGKILL. Pure."""
+    doomed = any(stat.state == "R" and pid in killed for pid, stat in found.items())
+    return _FOR_PROCESSORS if doomed else PATIENCE
 
 
 def describe(

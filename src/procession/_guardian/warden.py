@@ -77,6 +77,9 @@ class Warden:
         self._hushed: dict[int, Left] = {}
         self._look_at = _NEVER  # when to look for orphans that are to be hushed
         self._looked = -_NEVER  # when that was done last
+        self._dead: set[int] = (
+            set()
+        )  # orphans that were seen to have ended, of whom no child can come
         self._spared_until = -_NEVER  # when they are signalled; all in monotonic seconds
         self._fuse = 0  # CLOCK_BOOTTIME ns at which all is to end, 0 for never
 
@@ -207,6 +210,7 @@ class Warden:
     def _hush_gang(self, message: Message, _fds: list[int]) -> None:
         self._warmth.drop_orders()
         self._hush = message[1]
+        self._dead.clear()
         self._look_at = 0.0
         self._spared_until = time.monotonic() + message[2]
         self._hush_if_due()
@@ -364,15 +368,20 @@ class Warden:
     def _hush_orphans(self) -> None:
         """Pass the stop on to what dead leaders left, and say when nothing lives any more."""
         known = self._leaders.keys() | self._corpses | self._given_up | self._warmth.kept()
-        orphans = living(pid for pid in children(os.getpid()) if pid not in known)
+        listed = set(children(os.getpid())) - known
+        orphans = living(listed)
         found = {**orphans, **living(descendants(orphans))}
         if time.monotonic() < self._spared_until:
             self._look_at = self._spared_until
         else:
             self._signal_orphans(found)
-        if not orphans and not self._leaders:
+        if orphans or self._leaders:
+            return
+        if listed <= self._dead:
             self._end_hush()
             self._channel.send(("quiet", self._silenced()))
+        else:  # who has ended since the list was made has handed on children that are not in it
+            self._dead, self._look_at = listed, time.monotonic()
 
     def _signal_orphans(self, found: dict[int, Stat]) -> None:
         fresh = {

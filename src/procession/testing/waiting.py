@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._os import proc
@@ -118,7 +119,8 @@ def stop(pid: int, timeout: float = _PATIENCE) -> None:
     """Send SIGSTOP and wait until all threads of the process have stopped.
 
     ``kill()`` returns before that (signal(7)): for some microseconds the process goes on, and may see
-    what was done after.
+    what was done after. It is sent again until then: somebody else may have continued the process, as a
+    launcher does its guardian after a second.
 
     Args:
         pid: A process, of whomever.
@@ -129,7 +131,7 @@ def stop(pid: int, timeout: float = _PATIENCE) -> None:
         TimeoutError: It has not stopped.
     """
     os.kill(pid, signal.SIGSTOP)
-    if not _seen(lambda: _at_rest(pid), time.monotonic() + timeout):
+    if not _seen(lambda: _at_rest(pid) or _stop_again(pid), time.monotonic() + timeout):
         raise TimeoutError(f"{describe(pid)} has not stopped after {timeout} s")
 
 
@@ -197,6 +199,12 @@ def _at_rest(pid: int) -> bool:
         return True  # it has gone
     lines = (proc.read(f"/proc/{pid}/task/{tid}/stat") for tid in threads)
     return all(proc.parse_stat(line).state in "TtZX" for line in lines if line)
+
+
+def _stop_again(pid: int) -> bool:
+    with suppress(ProcessLookupError):  # it has gone, which the next look sees
+        os.kill(pid, signal.SIGSTOP)
+    return False
 
 
 def _gone(pid: int, deadline: float) -> bool:

@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import Any
 
+PATIENCE = 30  # seconds for what takes milliseconds
+
 
 class MuteError(Exception):
     def __str__(self) -> str:
@@ -85,7 +87,7 @@ def in_thread_after_result(way: str) -> str:
     import threading
 
     def go_on() -> None:
-        threading.main_thread().join(0.1)
+        threading.main_thread().join(PATIENCE)
         die(way)
 
     threading.Thread(target=go_on).start()
