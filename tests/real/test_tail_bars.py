@@ -35,10 +35,11 @@ for order in sys.stdin:
     number, text = ast.literal_eval(order)
     if number == "say":
         say(text)
-    elif number == "all":  # within the moment for which a line waits for its like
-        for path in paths.values():
-            with open(path, "ab") as file:
-                file.write(text)
+    elif number == "all":  # at one time, as the tail sees it: a line waits for its like for a moment alone
+        with tail.fork_guard():
+            for path in paths.values():
+                with open(path, "ab") as file:
+                    file.write(text)
     else:
         with open(paths[number], "ab") as file:
             file.write(text)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from procession._logs import lookout
+from procession._logs import lookout, tail
 from procession._logs.tail import fork_guard
 from procession._os.inotify import Inotify
 from procession.multiprocessing.tail_log import TailLog, tail_logfile
@@ -56,6 +56,8 @@ def screen() -> Screen:
 def _leaves_nothing() -> Iterator[None]:
     before = sorted(os.listdir("/proc/self/fd"))
     yield
+    for thread in tail_threads():  # which a stop waits for a second for
+        thread.join(TIMEOUT)
     assert not tail_threads()
     assert sorted(os.listdir("/proc/self/fd")) == before
 
@@ -261,9 +263,10 @@ class TestFiles:
         path.write_bytes(b"old\n")
         with TailLogOf(path, screen), path.open("ab") as writer:
             screen.wait_for("P old\n")
-            other.rename(path)
-            writer.write(b"last of old")
-            writer.flush()
+            with fork_guard():  # who looks in between is done with the old file
+                other.rename(path)
+                writer.write(b"last of old")
+                writer.flush()
             screen.wait_for("P old\nP last of old\nP new file\n")
             append(path, b"more\n")
             screen.wait_for(lambda view: view.endswith("P new file\nP more\n"))
@@ -417,8 +420,10 @@ class TestCost:
         before = 0
         while before != (before := waits_of(thread)):
             time.sleep(0.1)  # the turn in which the line was shown comes to its end
+        began = time.monotonic()
         time.sleep(1.2)  # a while in which nothing happens is what is looked at
-        assert waits_of(thread) - before <= 4
+        waits, took = waits_of(thread) - before, time.monotonic() - began
+        assert waits <= 2 + 2 * took / lookout.NET_PERIOD
         log.stop()
 
     def test_a_busy_file_is_let_off_its_watch_until_it_pauses(
@@ -431,12 +436,11 @@ class TestCost:
         path.touch()
         with TailLogOf(path, screen, prefix=""), path.open("ab", buffering=0) as writer:
             deadline = time.monotonic() + TIMEOUT
-            while calls[-1:] != ["unwatch"] and time.monotonic() < deadline:
+            while len(calls) < 2 and time.monotonic() < deadline:
                 writer.write(b"busy\n")
-            assert calls == ["watch", "unwatch"]
-            while calls[-1:] == ["unwatch"] and time.monotonic() < deadline:
-                time.sleep(0.01)  # the pause
-            assert calls == ["watch", "unwatch", "watch"]
+            while len(calls) < 3 and time.monotonic() < deadline:
+                time.sleep(0.01)  # the pause; one of the machine may have come before
+            assert calls[:3] == ["watch", "unwatch", "watch"]
             writer.write(b"calm\n")
             screen.wait_for(lambda view: view.endswith("calm\n"))
 
@@ -454,9 +458,13 @@ def noted(name: str, calls: list[str]) -> Callable[..., Any]:
 
 
 @pytest.mark.full_platform
-def test_who_wants_the_tail_to_rest_gets_a_turn_under_load(tmp_path: Path) -> None:
+def test_who_wants_the_tail_to_rest_gets_a_turn_under_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_THREAD_PATIENCE", TIMEOUT)  # else it is given up after a second
     path, shown, begun = tmp_path / "log", [0], threading.Event()
     path.write_bytes(b"line\n" * 1_000_000)
+    load = [200]  # at each line, so that all of them take some seconds
 
     class Sized:
         def write(self, text: str) -> None:
@@ -464,7 +472,9 @@ def test_who_wants_the_tail_to_rest_gets_a_turn_under_load(tmp_path: Path) -> No
             begun.set()
 
     dst: Any = Sized()
-    log = TailLog("t", {0: str(path)}, dst, {0: ""}, log_line_filter=lambda _: True).start()
+    log = TailLog(
+        "t", {0: str(path)}, dst, {0: ""}, log_line_filter=lambda _: sum(range(load[0])) >= 0
+    ).start()
     assert begun.wait(TIMEOUT)
     waits = []
     for _ in range(5):
@@ -472,7 +482,8 @@ def test_who_wants_the_tail_to_rest_gets_a_turn_under_load(tmp_path: Path) -> No
         with fork_guard():
             waits.append(time.monotonic() - began)
     assert shown[0] < 5_000_000, "it was done before it could be disturbed"
-    assert max(waits) < 0.9  # it is given up after a second
+    assert max(waits) < TIMEOUT - 1
+    load[0] = 0
     log.stop()
     assert shown[0] == 5_000_000
 

@@ -11,8 +11,10 @@ import pytest
 HEAD = """
 import io, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork with threads
+from procession._logs import tail
 from procession._logs.tail import fork_guard
 from procession.multiprocessing.tail_log import TailLog
+tail._THREAD_PATIENCE = 30  # a thread that is held up for a second is not given up
 path = sys.argv[1]
 def append(data):
     with open(path, "ab") as file:

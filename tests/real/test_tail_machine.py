@@ -30,7 +30,7 @@ PIECE = st.sampled_from(
 )
 WRITTEN = st.lists(PIECE, min_size=1, max_size=6).map(b"".join)
 LAST_WORDS = b"killed within this line " * 10_000
-PATIENCE = 5.0  # seconds
+PATIENCE = 30.0  # seconds
 
 
 def long(data: bytes) -> bytes:
