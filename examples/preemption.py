@@ -1,13 +1,13 @@
 """A job that may be preempted: asked to end, it saves what it has, and goes on from there next time.
 
-    procession run --nproc-per-node 4 examples/preemption.py state.json
+    procession run --nproc-per-node 4 examples/preemption.py state.json [STEPS]
 
 then, from another terminal, ``kill -USR1`` the launcher, or ``touch procession-runs/latest/stop``. The
 run ends with status 75; started again it goes on at the step it had reached.
 
 All ranks have to leave at the same step: one that is missing from a collective leaves the others
 hanging in it. So rank 0 alone looks for the file, and its answer travels with what the ranks exchange
-at every step anyway.
+at every step anyway. And nobody leaves before the state is saved: the first that does ends the others.
 """
 
 import json
@@ -22,7 +22,7 @@ import digits
 
 STOP_FILE = Path(os.environ.get("PROCESSION_STOP_FILE", "/nonexistent"))
 COME_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what a batch script may take for "requeue me"
-STEPS = 200
+STEPS = int(sys.argv[2]) if sys.argv[2:] else 200
 
 
 def load(state):
@@ -55,6 +55,7 @@ def train(state):
             if digits.RANK == 0:
                 save(state, step + 1, weights)
                 print(f"saved after step {step}", flush=True)
+            digits.mean_over_ranks(weights, peers)
             sys.exit(COME_AGAIN)
     if digits.RANK == 0:
         print(f"all {STEPS} steps are done", flush=True)

@@ -92,8 +92,9 @@ def test_preemption_saves_and_goes_on(tmp_path: Path) -> None:
     known = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "TMPDIR": str(tmp_path)}
     words = [sys.executable, *LAUNCH, str(ROOT / "examples" / "preemption.py"), "state.json"]
     first = subprocess.Popen(
-        words, cwd=tmp_path, env=known, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*words, "1000000"],  # steps: an hour
+        cwd=tmp_path, env=known, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert first.stdout is not None
     assert first.stdout.readline() == "[default0]:begins with step 0\n"
     first.send_signal(signal.SIGUSR1)
@@ -101,12 +102,14 @@ def test_preemption_saves_and_goes_on(tmp_path: Path) -> None:
     assert first.returncode == 75, err
     saved = re.fullmatch(r"\[default0\]:saved after step (\d+)\n", out)
     assert saved is not None
+    steps = int(saved[1]) + 20
     second = subprocess.run(
-        words, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=50, check=False
-    )
+        [*words, str(steps)],
+        cwd=tmp_path, env=known, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
     assert second.returncode == 0, second.stderr
     assert second.stdout == (
-        f"[default0]:begins with step {int(saved[1]) + 1}\n[default0]:all 200 steps are done\n"
+        f"[default0]:begins with step {int(saved[1]) + 1}\n[default0]:all {steps} steps are done\n"
     )
 
 

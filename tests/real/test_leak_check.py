@@ -63,6 +63,7 @@ def run(tmp: Path, text: str, *words: str) -> tuple[int, str]:
 
 
 PLUGIN = ("-p", "procession.testing.pytest_plugin", "-W", "ignore")
+SOON = (*PLUGIN, "-o", "leak_patience=2")  # where something is left for ever
 HELD = "held = os.open('/dev/null', 0)\n"
 
 
@@ -70,7 +71,7 @@ HELD = "held = os.open('/dev/null', 0)\n"
 def test_a_leak_is_named(tmp_path: Path, name: str) -> None:
     deed, expected = LEAKS[name]
     text = f"{HELD}def test_a():\n    {deed}\ndef test_after_it():\n    pass\n"
-    code, said = run(tmp_path, text, *PLUGIN)
+    code, said = run(tmp_path, text, *SOON)
     assert code == 1
     assert re.search(rf"^left behind:\n{expected}", said, re.MULTILINE)
     assert "2 passed, 1 error" in said  # the error is that of the one test alone
@@ -80,7 +81,7 @@ def test_what_is_left_is_ended(tmp_path: Path) -> None:
     """The next test begins without it: its own check of what lives finds nothing."""
     text = "def test_a():\n    start(children.ignores_term)\n"
     text += "def test_b():\n    assert kept[0].wait(20) == -signal.SIGKILL\n"
-    assert "2 passed, 1 error" in run(tmp_path, text, *PLUGIN)[1]
+    assert "2 passed, 1 error" in run(tmp_path, text, *SOON)[1]
 
 
 @pytest.mark.parametrize("name", CLEAN)
@@ -100,7 +101,7 @@ def test_what_a_wider_fixture_holds_is_its_own(tmp_path: Path) -> None:
 )
 def test_a_test_may_say_what_it_leaves(tmp_path: Path, kinds: str, code: int) -> None:
     text = f"@pytest.mark.may_leave({kinds})\ndef test_a():\n    os.pipe()\n"
-    assert run(tmp_path, text, "--strict-markers", *PLUGIN)[0] == code
+    assert run(tmp_path, text, "--strict-markers", *SOON)[0] == code
 
 
 def test_an_installed_procession_is_not_in_the_way(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from procession._guardian.sweep import look
+from procession._guardian.sweep import PATIENCE, _patience, look
 from procession._os.proc import Stat
 
 
-def stat() -> Stat:
-    return Stat("x", "R", 1, 1, 0, 0)
+def stat(state: str = "R") -> Stat:
+    return Stat("x", state, 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,20 @@ def test_who_is_left(looks: list[tuple[set[int], set[int]]], found: set[int], ta
     assert look(listed, lambda pids: chased.append(set(pids)), living).keys() == found
     assert len(now) == taken
     assert chased == [pids for pids, _ in looks[: taken - 1]]
+
+
+@pytest.mark.parametrize(
+    ("states", "killed", "longer"),
+    [
+        ({1: "R"}, {1}, True),  # it waits for a processor, on which to die
+        ({1: "R"}, set(), False),  # somebody else's
+        ({1: "D"}, {1}, False),
+        ({1: "D", 2: "R"}, {1, 2}, True),
+        ({1: "D", 2: "R"}, {1}, False),
+    ],
+)
+def test_how_long_is_waited_for_who_has_been_killed(
+    states: dict[int, str], killed: set[int], longer: bool
+) -> None:
+    found = {pid: stat(state) for pid, state in states.items()}
+    assert (_patience(killed, found) > PATIENCE) == longer

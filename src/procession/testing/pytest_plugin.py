@@ -25,9 +25,18 @@ from procession.testing.leaks import Inventory, branding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["leaves_nothing", "pytest_configure"]
+__all__ = ["leaves_nothing", "pytest_addoption", "pytest_configure"]
 
-_PATIENCE = 3.0  # seconds in which what has been told to end has to be gone
+_PATIENCE = "leak_patience"
+_SECONDS = (
+    "10"  # a busy machine takes some of them; only a test that does leave something uses them up
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let ``leak_patience`` stand in the configuration, or behind ``-o``."""
+    words = "seconds in which what a test has told to end has to be gone"
+    parser.addini(_PATIENCE, words, default=_SECONDS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,7 +56,8 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     excused = {kind for mark in request.node.iter_markers("may_leave") for kind in mark.args}
     before = Inventory.take()
     yield
-    left = before.left(_PATIENCE)._replace(**{kind: {} for kind in excused})
+    patience = float(request.config.getini(_PATIENCE))
+    left = before.left(patience)._replace(**{kind: {} for kind in excused})
     _kill(left.processes)
     if any(left):
         pytest.fail(f"left behind:\n{left}", pytrace=False)
