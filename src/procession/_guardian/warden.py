@@ -12,7 +12,7 @@ from procession._guardian.sweep import describe, kill_group, sweep, wake_and_sen
 from procession._guardian.warmth import Warmth
 from procession._os.boottime import boottime_ns
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
-from procession._os.lean import SIGCHLD, end_after, leave_reaping_to_kernel, wake_on
+from procession._os.lean import SIGCHLD, drain, end_after, leave_reaping_to_kernel, wake_on
 from procession._os.proc import children, descendants, living
 
 TYPE_CHECKING = False
@@ -303,7 +303,7 @@ class Warden:
         self._serve()
 
     def _note_deaths(self) -> None:
-        woken = _drain(self._wakeup[0])
+        woken = drain(self._wakeup[0])
         endings = self._watch.deaths()
         now = time.monotonic_ns()
         for ending in endings:
@@ -395,10 +395,3 @@ class Warden:
 
     def _silenced(self) -> list[Left]:
         return [left for left in self._hushed.values() if left is not _GONE]
-
-
-def _drain(fd: int) -> bool:
-    try:
-        return bool(os.read(fd, 4096))
-    except BlockingIOError:
-        return False

@@ -34,6 +34,7 @@ __all__ = [
     "SOL_SOCKET",
     "become_deaf",
     "block_all",
+    "drain",
     "end_after",
     "ignored_signals",
     "leave_reaping_to_kernel",
@@ -146,6 +147,14 @@ def wake_on(signum: int) -> tuple[int, int]:
     _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     _signal.signal(signum, _nothing)
     return reader, writer
+
+
+def drain(fd: int) -> bool:
+    """Empty such a pipe; True if something was in it."""
+    try:
+        return bool(os.read(fd, 4096))
+    except BlockingIOError:
+        return False
 
 
 def leave_reaping_to_kernel(leave: bool) -> None:
