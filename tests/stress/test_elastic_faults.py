@@ -339,3 +339,49 @@ def start_again(net: Net, number: int) -> None:
     words = ("--nnodes", "1:4", "--max-restarts", "99", "--shutdown-timeout", "4")
     conf = "last_call_timeout=1"
     net.host(number, *words, conf=conf, environ={"STUBBORN": "1"} if number > 2 else {})
+
+
+@pytest.mark.parametrize("draw", [5, 6])
+def test_faults_drawn_by_lot_in_the_library(tmp_path: Path, draw: int) -> None:
+    """Likewise, to agents of ``elastic_launch``: no worker runs beside another gang, and none is left."""
+    lot = random.Random(f"{SEED}-{draw}")
+    with Net(tmp_path, lease=3) as net:
+        for number in (1, 2, 3, 4):
+            net.library_host(number, stubborn=number > 2)
+        until(lambda: is_whole(net), "no gang of four hosts")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            what, number = (
+                lot.choice(("kill", "cut", "stop", "leave", *["mend"] * 3)),
+                lot.randint(1, 4),
+            )
+            print(what, number)
+            if what == "mend":
+                mend_library_host(net, number)
+            elif net.hosts[number].poll() is None:
+                harm_host(net, what, number)
+            time.sleep(lot.choice((0.0, 0.1, 0.5, 2.0, 4.0)))
+        until(lambda: is_whole(net), "four hosts that are whole form no gang")
+        net.go()
+        assert [net.ended(number)[0] for number in (1, 2, 3, 4)] == [0] * 4
+        assert [line for line in net.lines() if line["is"].startswith("wrong")] == []
+        assert net.left() == []
+
+
+def is_whole(net: Net) -> int | None:
+    """The newest gang if it is of all hosts, which are mended."""
+    for number in (1, 2, 3, 4):
+        mend_library_host(net, number)
+    lines = net.lines()
+    newest = lines[-1]["gang"] if lines else None
+    here = {line["host"] for line in lines if line["gang"] == newest}
+    return newest if here == {"h1", "h2", "h3", "h4"} else None
+
+
+def mend_library_host(net: Net, number: int) -> None:
+    net.heal(number)
+    if net.hosts[number].poll() is None:
+        net.hosts[number].send_signal(signal.SIGCONT)
+    else:
+        net.hosts[number].communicate()
+        net.library_host(number, stubborn=number > 2)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -135,18 +136,31 @@ def test_who_comes_later_waits_and_is_taken_in(meeting: Meeting) -> None:
     assert seats(found) == [(0, 2), (1, 2)]
 
 
+def test_who_leaves_is_not_waited_for(meeting: Meeting) -> None:
+    stays, leaves = (meeting.handler(1, 2, last_call=5) for _ in range(2))
+    meeting.meet(stays, leaves)
+    assert leaves.leave()
+    assert stays.num_nodes_waiting() > 0  # at once
+    assert seats(meeting.meet(stays)) == [(0, 1)]
+    again = meeting.handler(1, 2)
+    with ThreadPoolExecutor(1) as pool:
+        comes = pool.submit(again.next_rendezvous)
+        until(lambda: stays.num_nodes_waiting() > 0)
+        assert seats([*meeting.meet(stays), comes.result(30)]) == [(0, 2), (1, 2)]
+
+
 def test_who_gives_no_sign_of_life_is_left_out(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays, dies = (meeting.handler(1, 2, last_call=20, beats=4) for _ in range(2))
-    gives, heard = dies._is_taken, threading.Event()
+    gives, heard = dies._heart._give, threading.Event()
 
-    def is_taken(me: str) -> bool:
+    def give_sign(me: str) -> bool:
         if not heard.is_set():
             raise RendezvousConnectionError("cut off")
         return gives(me)
 
-    monkeypatch.setattr(dies, "_is_taken", is_taken)
+    monkeypatch.setattr(dies._heart, "_give", give_sign)
     meeting.meet(stays, dies)
     assert 0 < dies.kill_at_ns - boottime_ns() < 0.85 * LIFETIME * 1e9
     until(lambda: stays.num_nodes_waiting() > 0)

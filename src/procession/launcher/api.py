@@ -12,7 +12,12 @@ from procession import events, metrics
 from procession._log import Logger
 from procession._report.words import exit_name, ranks_text
 from procession.agent.server import LocalElasticAgent, RestartPolicy, RunResult, WorkerSpec
-from procession.errors import RendezvousError, UsageError
+from procession.errors import (
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousTimeoutError,
+    UsageError,
+)
 from procession.multiprocessing import DefaultLogsSpecs, SignalException, Supervision
 from procession.multiprocessing.errors import ChildFailedError
 from procession.rendezvous import RendezvousParameters
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["LaunchConfig", "RestartPolicy", "elastic_launch", "launch_agent"]
 
 _DEFAULT_TIMEOUT = 900  # torch's, seconds
+
+# What ends this host's part alone: the others may go on without it, or meet without it.
+_LEAVING = (SignalException, RendezvousConnectionError, RendezvousTimeoutError)
 
 logger = Logger(__name__)
 
@@ -169,7 +177,7 @@ def launch_agent(
     metrics.initialize_metrics(metrics.MetricsConfig(config.metrics_cfg))
     spec = _spec(config, entrypoint, args)
     agent = _agent(config, spec, health_check_server)
-    closes = True
+    leaves = False
     try:
         result = agent.run()
         before = _tell_the_others(spec.rdzv_handler, result) if _has_failed(result) else ""
@@ -177,16 +185,22 @@ def launch_agent(
         return _values(name, result, before)
     except ChildFailedError:
         raise
-    except SignalException:
-        closes = False  # this host leaves: the others may go on without it
-        events.record(agent.get_event_failed(), config.event_log_handler)
-        raise
-    except Exception:
+    except Exception as error:
+        leaves = isinstance(error, _LEAVING)
         events.record(agent.get_event_failed(), config.event_log_handler)
         raise
     finally:
-        if closes:
-            spec.rdzv_handler.shutdown()
+        _let_go(spec.rdzv_handler, leaves=leaves)
+
+
+def _let_go(handler: Any, *, leaves: bool) -> None:
+    """Have no further gang; or go, and leave it to the others."""
+    if not leaves:
+        handler.shutdown()
+        return
+    leave = getattr(handler, "leave", None)  # a handler may be torch's
+    if leave is not None:
+        leave()
 
 
 def _tell_the_others(handler: Any, result: RunResult) -> str:

@@ -190,6 +190,10 @@ class RendezvousHandler(ABC):
     def shutdown(self) -> bool:
         """Let go of everything; True if that went well."""
 
+    def leave(self) -> bool:
+        """Let go likewise, but have the others go on without this host, as soon as they can be told."""
+        return True
+
 
 class RendezvousParameters:
     """What a handler is made of.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import threading
 import time
 from datetime import timedelta
 from functools import partial
@@ -20,21 +18,23 @@ from procession._membership.rules import (
     next_round,
     waiting,
 )
-from procession._store.fence import AGAIN, Fence, now
+from procession._store.fence import now
 from procession.errors import (
     RendezvousClosedError,
-    RendezvousConnectionError,
     RendezvousError,
     RendezvousTimeoutError,
     UsageError,
 )
 from procession.events import NodeState, construct_and_record_rdzv_event
 from procession.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+from procession.rendezvous.heart import Heart, lifetime
 from procession.rendezvous.settings import RendezvousSettings, RendezvousTimeout
 from procession.rendezvous.shared import SharedState, StateHolder
 from procession.rendezvous.torch_store import is_torchs, prefix_store, tcp_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from procession.rendezvous.dynamic_rendezvous import RendezvousBackend
 
 __all__ = ["DynamicRendezvousHandler"]
@@ -88,11 +88,8 @@ class DynamicRendezvousHandler(RendezvousHandler):
         self._signs: dict[
             str, tuple[int, float]
         ] = {}  # host -> last beat, and when it was new here
-        self._fence = Fence(self._lifetime(), -math.inf)  # of this host's signs of life
-        self._missing = ""  # the id under which the others have taken this host for dead
         self._for_workers: Any = None
-        self._stopped = threading.Event()
-        self._heart: threading.Thread | None = None
+        self._heart = Heart(settings, self._give_sign)
 
     @classmethod
     def from_backend(
@@ -166,7 +163,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         seats, generation = (state.round.seats, state.round.generation) if state.round else ((), -1)
         rank = [seat.id for seat in seats].index(self._node.id)
         self._generation = generation
-        self._start_heart()
+        self._heart.beat(self._node.id)
         self._tell(f"joined round {generation} as rank {rank} of {len(seats)}", rank=rank)
         prefix = f"torch.rendezvous.{self._settings.run_id}.{generation}"
         store = prefix_store(prefix, self._store)
@@ -176,7 +173,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     def is_closed(self) -> bool:
         """Whether there will be no further round."""
-        return self._stopped.is_set() or self._state_holder.read().closed
+        return self._heart.stopped.is_set() or self._state_holder.read().closed
 
     def set_closed(self) -> None:
         """Have no further round."""
@@ -211,7 +208,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
             RendezvousConnectionError: The others have taken this host for dead, or may soon, and go on
                 without it.
         """
-        self._require_touch()
+        self._heart.require_touch()
         state = self._state_holder.read()
         view = state.view()
         if is_over(view) or state.failure:
@@ -222,7 +219,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
     @property
     def kill_at_ns(self) -> int:
         """When this host's workers have to be gone (CLOCK_BOOTTIME), put off by each sign of life."""
-        return self._fence.kill_at_ns if self._generation >= 0 else 0
+        return self._heart.kill_at_ns
 
     def get_run_id(self) -> str:
         """Return the run's id."""
@@ -230,19 +227,29 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     def shutdown(self) -> bool:
         """Have no further round, and let go; False if the others could not be told."""
-        self._stopped.set()
-        if self._heart is not None:
-            self._heart.join()
+        return self._let_go(self.set_closed)
+
+    def leave(self) -> bool:
+        """Let go, and have the others go on without this host at once; False if they could not be told."""
+        me = self._node.id
+        return self._let_go(
+            lambda: self._state_holder.change(
+                lambda state: state.without({me}), time.monotonic() + _GRACE
+            )
+        )
+
+    # ---- inside
+
+    def _let_go(self, tell: Callable[[], object]) -> bool:
+        self._heart.stop()
         try:
-            self.set_closed()
+            tell()
         except RendezvousError as error:
             logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
             return False
         finally:
             self._state_holder.close()
         return True
-
-    # ---- inside
 
     def _serve_workers(self) -> int:
         """Have a store for the workers of a round, another each time: an old one holds their old keys."""
@@ -251,14 +258,13 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     def _seated(self, deadline: float) -> SharedState:
         while True:
-            if self._stopped.is_set():
+            if self._heart.stopped.is_set():
                 raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} is closed")
-            sent = now()
-            beats = sent >= self._fence.sent + self._settings.keep_alive_interval.total_seconds()
+            sent, beats = now(), self._heart.is_due
             state = self._state_holder.change(partial(self._step, beats=beats), deadline + _GRACE)
             self._entered = True
             if beats:
-                self._fence.sent = max(sent, self._fence.sent)
+                self._heart.given(sent)
             if state.closed:
                 why = f"failed {state.failure}" if state.failure else "is closed"
                 raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} {why}")
@@ -326,7 +332,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
     def _dead(self, state: SharedState) -> set[str]:
         """Hosts whose beat has not changed for too long, by this host's clock alone."""
-        limit, moment = self._lifetime(), time.monotonic()
+        limit, moment = lifetime(self._settings), time.monotonic()
         beats = dict(state.beats)
         self._signs = {
             host: self._signs[host] if self._signs.get(host, (-1,))[0] == beat else (beat, moment)
@@ -335,34 +341,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         others = ((h, since) for h, (_, since) in self._signs.items() if h != self._node.id)
         return {host for host, since in others if moment - since > limit}
 
-    def _lifetime(self) -> float:
-        """Seconds after which a host that gives no sign is taken for dead."""
-        settings = self._settings
-        return settings.keep_alive_interval.total_seconds() * settings.keep_alive_max_attempt
-
-    def _start_heart(self) -> None:
-        if self._heart is None:
-            self._heart = threading.Thread(target=self._beat, name="RendezvousHeart", daemon=True)
-            self._heart.start()
-
-    def _beat(self) -> None:
-        """Give signs of life until ``shutdown``; one that failed is tried again soon."""
-        interval = pause = self._settings.keep_alive_interval.total_seconds()
-        while not self._stopped.wait(pause):
-            sent, me = now(), self._node.id
-            try:
-                there = self._is_taken(me)
-            except RendezvousError as error:
-                logger.warning("the rendezvous %s: %s", self._settings.run_id, error)
-                pause = min(AGAIN * self._lifetime(), interval)
-                continue
-            pause = interval
-            if there:
-                self._fence.sent = max(sent, self._fence.sent)
-            else:
-                self._missing = me
-
-    def _is_taken(self, me: str) -> bool:
+    def _give_sign(self, me: str) -> bool:
         """Give a sign of life; whether it was taken, from a host that is not taken for dead."""
 
         def alive(state: SharedState) -> SharedState:
@@ -372,19 +351,6 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
         limit = time.monotonic() + self._settings.timeout.heartbeat.total_seconds()
         return self._state_holder.change(alive, limit).view().is_there(me)
-
-    def _require_touch(self) -> None:
-        """Raise RendezvousConnectionError where others may go on without this host."""
-        run_id = self._settings.run_id
-        if self._missing == self._node.id:
-            raise RendezvousConnectionError(
-                f"the rendezvous {run_id}: the others have taken this host for dead, and go on without it"
-            )
-        if self._heart is not None and not self._fence.is_good:
-            raise RendezvousConnectionError(
-                f"the rendezvous {run_id} has not been reached for {now() - self._fence.sent:.1f} s: the "
-                "others may go on without this host"
-            )
 
     def _tell(
         self, message: str, state: NodeState = NodeState.RUNNING, rank: int | None = None

@@ -221,6 +221,17 @@ class Net:
         )
         return self.hosts[number]
 
+    def library_host(self, number: int, *, stubborn: bool = False) -> subprocess.Popen[str]:
+        """Start an ``elastic_launch`` on a host."""
+        environ = {"PYTHONPATH": str(Path(procession.__file__).parents[1]), MARK: self.mark}
+        self.hosts[number] = self.start(
+            number,
+            *(sys.executable, str(WITNESS.with_name("elastic_witness.py"))),
+            *(self.endpoint, str(self.directory)),
+            env={**os.environ, **environ, **({"STUBBORN": "1"} if stubborn else {})},
+        )
+        return self.hosts[number]
+
     def start_hosts(self, *numbers: int, nnodes: str, **kw: Any) -> None:
         """Start some hosts."""
         for number in numbers:

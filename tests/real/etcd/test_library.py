@@ -215,8 +215,7 @@ def test_what_stands_in_the_store_is_never_run(
     handler = meeting(1, 2)
     with pytest.raises(RendezvousStateError, match="makes no sense"):
         handler.next_rendezvous()
-    handler._state_holder.close()
-    handler._stopped.set()
+    assert handler.leave() is False
     assert not (tmp_path / "bombed").exists()
 
 
