@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procession._os.ports import free_port
+from procession._store.endpoint import Endpoint
 from procession.testing import stop, wait_for_text, wait_gone
 
 pytestmark = pytest.mark.timeout(150)
@@ -26,7 +27,7 @@ def tell(what):
     with open("told", "a") as file:
         file.write(f"{attempt}-{me} {what} {os.getpid()}\\n")
 if me == "0":
-    server = socket.socket()
+    server = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
     server.bind(where)
     server.listen()
     others = [server.accept()[0] for _ in range(int(os.environ["WORLD_SIZE"]) - 1)]
@@ -54,14 +55,14 @@ class Hub:
     """Commands that meet at one address of this host."""
 
     def __init__(self, here: Any) -> None:
-        self.here, self.port = here, free_port()
+        self.here, self.port, self.address = here, free_port(), "127.0.0.1"
         self.told = here.directory / "told"
         self.told.touch()
         here.file("s.py", MEET)
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return str(Endpoint(self.address, self.port))
 
     def c10d(self, *words: str, conf: str = "lease=30", **kw: Any) -> Any:
         place = ("--rdzv-backend", "c10d", "--rdzv-endpoint", self.endpoint)
@@ -69,7 +70,7 @@ class Hub:
 
     def static(self, rank: int, *words: str, conf: str = "lease=30") -> Any:
         """torchrun's classic."""
-        place = ("--master-addr", "127.0.0.1", "--master-port", str(self.port))
+        place = ("--master-addr", self.address, "--master-port", str(self.port))
         return self.here.start(
             *place, "--rdzv-conf", conf, "--node-rank", str(rank), *words, "s.py"
         )
@@ -96,14 +97,18 @@ def hub(here: Any) -> Iterator[Hub]:
     assert here.left() == []
 
 
-def test_the_same_command_on_every_host(hub: Hub) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_same_command_on_every_host(hub: Hub, address: str) -> None:
+    hub.address = address
     processes = [hub.c10d("--nnodes", "2") for _ in range(2)]
     hub.met("0-0", "0-1")
     hub.go()
     assert [hub.end(process)[0] for process in processes] == [0, 0]
 
 
-def test_the_workers_have_the_port_at_every_attempt(hub: Hub) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_workers_have_the_port_at_every_attempt(hub: Hub, address: str) -> None:
+    hub.address = address
     words = ("--nnodes", "2", "--max-restarts", "1")
     processes = [hub.static(rank, *words) for rank in (0, 1)]
     hub.met("0-0", "0-1")
