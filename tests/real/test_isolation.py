@@ -177,7 +177,7 @@ def test_the_variable_and_a_wrong_word(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_without_pidfds(tmp_path: Path) -> None:
     """The guardian then looks its workers' numbers up in the outer /proc."""
-    program = [sys.executable, "-W", "ignore", "-m", "procession.testing.deny", "pidfd_open", "--"]
+    program = [sys.executable, "-m", "procession.testing.deny", "pidfd_open", "--"]
     code, out, err = run_command(
         *("--isolate=pidns", "-n", "2"),
         program=[*program, sys.executable],

@@ -3,7 +3,8 @@
 - `children`: processes that misbehave, each in one way, and say when they are ready.
 - `waiting`: `RollCall` and its kin wait for what processes do, by events, never by sleeping.
 - `leaks`: what a piece of code has left in this process; ``pytest_plugin`` asks it after each test.
-- `deny`: the kernel refuses system calls (a seccomp filter), as old kernels and containers do.
+- `refusal`: the kernel refuses system calls (a seccomp filter), as old kernels and containers do; ``python -m
+  procession.testing.deny`` runs a command so.
 
 ::
 
@@ -21,8 +22,8 @@
 from __future__ import annotations
 
 from procession.testing import children
-from procession.testing.deny import deny
 from procession.testing.leaks import Inventory
+from procession.testing.refusal import deny
 from procession.testing.waiting import (
     Ready,
     RollCall,
