@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.pace import own_ports
 
 from procession._etcd.client import Client
 from procession._etcd.messages import key_range
 from procession._etcd.settings import Settings, read_settings
-from procession._os.ports import free_port
 from procession.errors import ProcessionError, RendezvousConnectionError
 
 
 class Member:
     """One member of a cluster."""
 
-    def __init__(self, name: str, directory: Path, peers: dict[str, int], extra: list[str]) -> None:
+    def __init__(
+        self, name: str, directory: Path, port: int, peers: dict[str, int], extra: list[str]
+    ) -> None:
         self.name, self.directory, self.extra = name, directory, extra
         self.scheme = "https" if any(word.startswith("--cert-file") for word in extra) else "http"
-        self.port = free_port()
-        self.peers = peers
+        self.port, self.peers = port, peers
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -69,8 +70,9 @@ class Cluster:
         self, directory: Path, size: int, extra: list[str], conf: dict[str, str] | None = None
     ) -> None:
         self.conf = conf or {}
-        peers = {f"m{n}": free_port() for n in range(size)}
-        self.members = [Member(name, directory, peers, extra) for name in peers]
+        ports = own_ports(2 * size)
+        peers = {f"m{n}": ports.pop() for n in range(size)}
+        self.members = [Member(name, directory, ports.pop(), peers, extra) for name in peers]
         for member in self.members:
             member.start()
         self.wait_writable()

@@ -1,11 +1,13 @@
-"""What "at once" is on this machine, now: the contract's second, or more where others have the processors."""
+"""Sharing a machine: what "at once" is there now, and ports that no other test takes."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterable
 
+from procession._os.ports import free_port
 from procession.testing import bearers, wait_gone
 
 AT_ONCE = 1.0  # seconds: the contract for everything to be gone, grace aside
@@ -38,3 +40,17 @@ def left_of_run(run_id: str) -> list[int]:
     while (left := bearers(run_id)) and time.monotonic() < deadline:
         wait_gone(left, deadline - time.monotonic())
     return left
+
+
+def own_ports(count: int) -> list[int]:
+    """Free ports, no two the same, and none that a test beside this one (pytest -n) is given.
+
+    A port that has been found free is anybody's until somebody listens at it.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    promised = {port for port in range(65536) if port % workers != mine % workers}
+    found: list[int] = []
+    for _ in range(count):
+        found.append(free_port({*promised, *found}))
+    return found

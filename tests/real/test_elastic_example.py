@@ -156,7 +156,7 @@ class Hosts:
             self.runs[number] = self.training.start(
                 *("--nnodes", f"1:{self.most}", "--max-restarts", "9", "--rdzv-id", "job"),
                 *("--rdzv-backend", "etcd", "--rdzv-endpoint", self.endpoint),
-                *("--rdzv-conf", "lease=4,last_call_timeout=20", "--node-rank", str(number)),
+                *("--rdzv-conf", "lease=6,last_call_timeout=20", "--node-rank", str(number)),
                 host=number,
             )
 

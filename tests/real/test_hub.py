@@ -165,14 +165,14 @@ def test_a_hub_that_is_silent_is_lost_in_time(
 ) -> None:
     _hub, place = make_hub()
     with Wire(place) as wire:
-        first = join(place, 1, ttl=3)
-        second = join(wire.place, 2, ttl=3)
+        first = join(place, 1)
+        second = join(wire.place, 2, ttl=5)
         view(first, lambda seen: len(seen.members) == 2)
         view(second, lambda seen: seen.is_there("h2-1"))
         wire.stall()
         lost = until(second, lambda news: isinstance(news, CutOff))
         assert isinstance(lost, CutOff)
-        assert f"{wire.place} has not answered for 2.1 s: " in lost.reason
+        assert f"{wire.place} has not answered for 3.5 s: " in lost.reason
         assert not second.is_good
         view(first, lambda seen: len(seen.members) == 1)
 

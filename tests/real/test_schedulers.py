@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 from tests.real.etcd.net import Net
+from tests.real.pace import own_ports
 
 import procession
-from procession._os.ports import free_port
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="host names and Slurm's daemons need root"),
@@ -136,7 +136,7 @@ class Slurm:
         self.here = here
         for name in ("state", "spool/n1", "spool/n2"):
             (here / name).mkdir(parents=True)
-        ports = {name: free_port() for name in ("port", "first", "second")}
+        ports = dict(zip(("port", "first", "second"), own_ports(3), strict=True))
         conf = here / "slurm.conf"
         conf.write_text(
             CONF.format(host=socket.gethostname().partition(".")[0], here=here, **ports)

@@ -211,10 +211,9 @@ def test_a_roll_call_in_vain() -> None:
 
 
 def test_a_text_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.touch()
+    path = tmp_path / "log"  # which comes later
     with RollCall() as roll:
-        script = 'read line < "$1"; echo "found $line" >> "$2"'
+        script = 'read line < "$1"; sleep 0.1; echo "found $line" >> "$2"'
         with subprocess.Popen(["sh", "-c", script, "sh", roll.path, str(path)]):
             Path(roll.path).write_text("it\n")
             assert wait_for_text(path, "found it") == "found it\n"

@@ -76,3 +76,7 @@ def test_a_free_port_can_be_had_by_those_who_ask_for_it() -> None:
 
 def test_ports_differ() -> None:
     assert len({free_port() for _ in range(5)}) > 1
+
+
+def test_a_port_that_is_promised_is_not_given() -> None:
+    assert {free_port(range(1, 65536, 2)) % 2 for _ in range(20)} == {0}

@@ -147,6 +147,8 @@ class Warden:
             close_all(fds)
         elif len(fds) < count:  # we may not have so many files open: what came in vain is closed
             self.fail(order, EMFILE)
+        elif self._burnt():  # the launcher was stopped before it could ask: all ends at once
+            close_all(fds)
         elif not self._warmth.take(order):
             self.start_here(order)
 

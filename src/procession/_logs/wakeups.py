@@ -37,7 +37,9 @@ class Wakeups:
         self.aside = _PutDown(self.at_work)
         self._orders: deque[Callable[[], None]] = deque()
         self._closed = False
-        self._door = threading.Lock()  # held while the pipe is written to or closed
+        # Held while the pipe is written to or closed. The order of a signal's handler may come amidst one
+        # of the thread that it interrupts.
+        self._door = threading.RLock()
         with ExitStack() as opened:
             self._selector = selectors.DefaultSelector()
             opened.callback(self._selector.close)
@@ -98,7 +100,7 @@ class Wakeups:
 
     def forget(self) -> None:
         """Close the descriptors in a forked child, where nobody is left to open the door."""
-        self._door = threading.Lock()
+        self._door = threading.RLock()
         self.close()
 
     def _wake_up(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from procession.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 _RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _LINUX_RANGE = (32768, 60999)
@@ -23,8 +23,11 @@ _PREFERRED = 20000  # below it live most services with a registered port
 _TRIES = 200
 
 
-def free_port() -> int:
+def free_port(promised: Container[int] = ()) -> int:
     """Pick a port that nobody listens at or is bound to, at random.
+
+    Args:
+        promised: Ports that somebody is about to listen at, or has listened at before: not these.
 
     Returns:
         A port of below the ephemeral range, or an ephemeral one where there is none below.
@@ -33,7 +36,7 @@ def free_port() -> int:
         StartError: There is no free port.
     """
     for port in candidates(_ephemeral_range(), os.urandom(2 * _TRIES)):
-        if is_free(port):
+        if port not in promised and is_free(port):
             return port
     raise StartError("no free port for MASTER_PORT. Give one by --master-port.")
 

@@ -155,7 +155,12 @@ class PContext(abc.ABC):
 
     def pids(self) -> dict[int, int]:
         """Return the pid of each worker by local rank."""
-        return {rank: worker.pid for rank, worker in sorted(self._running_gang().workers.items())}
+        return {rank: pid for rank, (pid, _) in self.births().items()}
+
+    def births(self) -> dict[int, tuple[int, int]]:
+        """Return likewise pid and time of start: CLOCK_MONOTONIC ns before which it did nothing."""
+        workers = sorted(self._running_gang().workers.items())
+        return {rank: (worker.pid, worker.started_ns) for rank, worker in workers}
 
     def close(self, death_sig: signal.Signals | None = None, timeout: float = 30) -> None:
         """End all workers and everything they started, and put signal handlers back.

@@ -139,7 +139,7 @@ def wait_for_text(path: str | os.PathLike[str], text: str, timeout: float = _PAT
     """Wait until a file that others write to holds ``text``.
 
     Args:
-        path: The file, which must exist.
+        path: The file; it may come later.
         text: What is waited for.
         timeout: Seconds.
 
@@ -151,8 +151,11 @@ def wait_for_text(path: str | os.PathLike[str], text: str, timeout: float = _PAT
     """
 
     def read() -> str:
-        with open(path, errors="replace") as file:
-            return file.read()
+        try:
+            with open(path, errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
 
     deadline = time.monotonic() + timeout
     with _News(os.fspath(path)) as news:
@@ -232,18 +235,20 @@ def _readable(fd: Pollable | int, seconds: float) -> bool:
 
 
 def _pause(seconds: float) -> None:
-    select.poll().poll(seconds * 1000)
+    select.poll().poll(max(0.0, seconds) * 1000)  # for ever, were it negative
 
 
 class _News:
     """Sleeps until a file has been written to, by inotify where that is to be had."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
+        self._watches = False
         try:
             self._inotify: Inotify | None = Inotify()
-            self._inotify.watch(path, IN_MODIFY)
         except OSError:
             self._inotify = None
+        self._watch()
 
     def __enter__(self) -> _News:
         return self
@@ -253,7 +258,14 @@ class _News:
             self._inotify.close()
 
     def sleep(self, seconds: float) -> None:
-        if self._inotify is None:
+        if not self._watches:
+            self._watch()  # the file may have come; who asks reads it once more before he sleeps again
             _pause(min(seconds, _GLANCE))
-        elif _readable(self._inotify, min(seconds, 1.0)):
+        elif self._inotify is not None and _readable(self._inotify, min(seconds, 1.0)):
             self._inotify.read()
+
+    def _watch(self) -> None:
+        with suppress(OSError):
+            if self._inotify is not None:
+                self._inotify.watch(self._path, IN_MODIFY)
+                self._watches = True

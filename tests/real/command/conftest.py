@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Here:
         return self.end(self.start(*words, environ=environ, **kw))
 
     def end(self, process: subprocess.Popen[str]) -> Ended:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         assert self.left() == []
         return Ended(process.returncode, out, err, self.directory)
 
@@ -108,7 +109,7 @@ class Here:
         for _ in range(600):
             if (self.directory / "procession-runs" / "latest").exists():
                 return
-            subprocess.run(["sleep", "0.05"], check=True)
+            time.sleep(0.05)
         raise AssertionError("no run within 30 s")
 
     def left(self) -> list[str]:
@@ -119,6 +120,13 @@ class Here:
             for pid in filter(str.isdigit, os.listdir("/proc"))
             if needle in _read(f"/proc/{pid}/environ").split(b"\0")
         ]
+
+    def left_in_time(self) -> list[str]:
+        """Likewise, once a launcher that was killed has been missed by its guardian."""
+        until = time.monotonic() + 30
+        while (left := self.left()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return left
 
     def close(self) -> None:
         for process in self._started:

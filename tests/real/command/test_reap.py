@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,13 @@ class Run:
     def pids(self) -> list[int]:
         return [pid for family in self.families for pid in family]
 
+    def stop_both(self) -> None:
+        """The launcher first: it continues a guardian that is stopped for longer than a second."""
+        stop(self.launcher.pid)
+        stop(self.guardian)
+
     def kill_both(self) -> None:
-        stop(self.guardian)  # it must not see the other's end before its own
+        self.stop_both()  # neither must see the other's end before its own
         self.launcher.kill()
         os.kill(self.guardian, signal.SIGKILL)
         self.launcher.wait()
@@ -63,7 +69,9 @@ def reap(here: Any, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def environ(pid: int) -> dict[str, str]:
-    text = Path(f"/proc/{pid}/environ").read_text()
+    """Of a program; while execve(2) lays it there is none."""
+    while not (text := Path(f"/proc/{pid}/environ").read_text()):
+        time.sleep(0.01)
     return dict(word.split("=", 1) for word in text.split("\0") if "=" in word)
 
 
@@ -185,7 +193,7 @@ def test_one_of_the_two_is_enough_to_go_on(left: str, start: Callable[[str], Run
     dead, lives = run.guardian, run.launcher.pid
     if left == "guardian":
         dead, lives = lives, dead
-    stop(lives)  # else it would take over, and all would be gone
+    run.stop_both()  # else the other would take over, and all would be gone
     os.kill(dead, signal.SIGKILL)
     assert run.reap("latest").returncode == 2
     assert living(run.pids) == run.pids

@@ -181,7 +181,7 @@ if os.environ["RANK"] == "1":
 
 def test_what_a_dead_worker_left_is_named(here: Any) -> None:
     script = FAMILY.format("os._exit(3)") + "import signal; signal.pause()"
-    ended = here.script(script, "-n", "2", "--shutdown-timeout", "1")
+    ended = here.script(script, "-n", "2", "--shutdown-timeout", "3")
     assert ended.code == 3
     swept = {
         (each["name"], each["rank"], each["signal"]) for each in ended.report["ledger"]["swept"]
@@ -245,7 +245,7 @@ def test_a_signal_to_the_launcher_tells_who_had_to_be_killed(here: Any) -> None:
         "if os.environ['RANK'] == '1': signal.signal(signal.SIGTERM, lambda *_: None)\n"
         "print('ready', flush=True)\nwhile True: signal.pause()",
     )
-    process = here.start("-n", "2", "--shutdown-timeout", "1", "s.py")
+    process = here.start("-n", "2", "--shutdown-timeout", "3", "s.py")
     for _ in range(2):
         assert process.stdout.readline().endswith("ready\n")
     process.send_signal(signal.SIGTERM)
@@ -276,6 +276,8 @@ def test_a_worker_that_cannot_die_is_named_with_what_holds_it(here: Any, cgroup:
     assert process.stdout.readline().endswith("ready\n")
     (pid,) = map(int, (cgroup / "cgroup.procs").read_text().split())
     (cgroup / "freezer.state").write_text("FROZEN")
+    while (cgroup / "freezer.state").read_text() != "FROZEN\n":
+        time.sleep(0.01)  # FREEZING: not all of it has stopped yet
     try:
         process.stdin.write("x")
         process.stdin.flush()

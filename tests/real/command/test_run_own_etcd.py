@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.pace import own_ports
 
-from procession._os.ports import free_port
 from procession.testing import wait_for_text, wait_gone
 
 pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(150)]
@@ -27,7 +28,7 @@ while not os.path.exists("go"):
 def start(here: Any) -> Any:
     here.file("s.py", SCRIPT)
     (here.directory / "told").touch()
-    place = ("--rdzv-backend", "etcd", "--rdzv-endpoint", f"127.0.0.1:{free_port()}")
+    place = ("--rdzv-backend", "etcd", "--rdzv-endpoint", f"127.0.0.1:{own_ports(1)[0]}")
 
     def begin(*words: str, conf: str = "serve=1,lease=30", **kw: Any) -> Any:
         options = ("--nnodes", "2", "--rdzv-id", "job", "--rdzv-conf", conf)
@@ -36,16 +37,17 @@ def start(here: Any) -> Any:
     return begin
 
 
-def etcds(here: Any) -> list[int]:
-    """The etcds that were started here."""
+def running(here: Any, program: str) -> list[int]:
+    """The processes of a program that were started here."""
     mark = f"PROCESSION_TEST_MARK={here.mark}".encode()
-    return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if is_etcd(pid, mark)]
+    pids = filter(str.isdigit, os.listdir("/proc"))
+    return [int(pid) for pid in pids if is_one(pid, program, mark)]
 
 
-def is_etcd(pid: str, mark: bytes) -> bool:
+def is_one(pid: str, program: str, mark: bytes) -> bool:
     try:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
-        return name == "etcd" and mark in Path(f"/proc/{pid}/environ").read_bytes()
+        return name == program and mark in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
 
@@ -59,10 +61,10 @@ def test_one_host_starts_it_and_it_ends_with_the_run(here: Any, start: Any) -> N
     processes = [start() for _ in range(2)]
     wait_for_text(here.directory / "told", "0 of 2")
     wait_for_text(here.directory / "told", "1 of 2")
-    assert len(etcds(here)) == 1
+    assert len(running(here, "etcd")) == 1
     (here.directory / "go").touch()
     assert [end(process)[0] for process in processes] == [0, 0]
-    assert etcds(here) == []
+    assert running(here, "etcd") == []
     assert here.left() == []
     assert list(here.directory.parent.glob("procession-etcd-*")) == []
 
@@ -78,14 +80,36 @@ def test_the_host_that_has_it_is_ended(here: Any, start: Any) -> None:
     (code, _), (status, text) = end(first), end(second)
     assert (code, status) == (143, 143), text
     assert "at which the hosts meet, was ended by SIGTERM" in text
-    assert etcds(here) == []
+    assert running(here, "etcd") == []
+
+
+def test_that_of_another_agent_is_not_taken_for_ones_own(here: Any, start: Any) -> None:
+    """Two start one at once, and the port goes to the other: it ends with that, not with this one."""
+    slow = here.directory / "slow"
+    slow.mkdir()
+    here.file("slow/etcd", "#!/bin/sh\nexec sleep 600\n", mode=0o755)
+    words, conf = ("--nnodes", "1:2"), "serve=1,lease=30,last_call_timeout=30"
+    path = f"{slow}{os.pathsep}{here.environ['PATH']}"
+    loser = start(*words, conf=conf, environ={"PATH": path})
+    while not running(here, "sleep"):
+        assert loser.poll() is None
+        time.sleep(0.02)
+    winner = start(*words, conf=conf)
+    wait_for_text(here.directory / "told", "0 of 2")
+    wait_for_text(here.directory / "told", "1 of 2")
+    assert not running(here, "sleep")
+    loser.send_signal(signal.SIGTERM)
+    assert end(loser)[0] == 143
+    wait_for_text(here.directory / "told", "0 of 1")
+    (here.directory / "go").touch()
+    assert end(winner)[0] == 0
 
 
 def test_it_does_not_outlive_who_started_it(here: Any, start: Any) -> None:
     process = start()
     while "waiting for 1 of 2 hosts" not in (line := process.stderr.readline()):
         assert line, "it has ended"
-    mine = etcds(here)
+    mine = running(here, "etcd")
     assert len(mine) == 1
     process.kill()
     process.communicate()

@@ -27,12 +27,15 @@ print("loading")
 """
 
 TELLS = """\
-import json, os, sys
+import json, os, sys, time
 known = "counted" in sys.modules
 import counted
 attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 facts = [known, counted.THREADS, os.environ["RANK"], sys.argv[1:], __name__, os.environ["MASTER_PORT"]]
-print(json.dumps(facts))
+print(json.dumps(facts), flush=True)
+os.mkdir(f"told-{attempt}-{os.environ['RANK']}")
+while not all(os.path.exists(f"told-{attempt}-{rank}") for rank in (0, 1)):
+    time.sleep(0.01)  # who leaves has the other stopped
 sys.exit(3 if attempt < 2 else 0)
 """
 

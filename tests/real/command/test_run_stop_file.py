@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,14 @@ def test_a_second_sigterm_stops_those_who_do_not_look(here: Any) -> None:
     process = here.start("-n", "2", "--stop-file-on", "SIGTERM", "s.py")
     for _ in range(2):
         assert process.stdout.readline().endswith("ready\n")
+    asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert "asks the workers" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)  # an echo: timeout(1) and schedulers send two
-    with pytest.raises(TimeoutError):
-        _wait(process, 1.2)
-    process.send_signal(signal.SIGTERM)
+    if time.monotonic() - asked < 0.5:  # else the machine has paused, and it is none
+        with pytest.raises(TimeoutError):
+            _wait(process, 1.2)
+        process.send_signal(signal.SIGTERM)
     ended = here.end(process)
     assert ended.code == 143
     assert "SIGTERM: the workers get SIGTERM" in ended.err

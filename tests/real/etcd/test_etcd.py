@@ -165,7 +165,7 @@ def put_until_taken(client: Client, name: str, value: bytes) -> None:
 def test_a_member_that_stops_is_left(make_cluster: Callable[..., Any]) -> None:
     cluster = make_cluster(3)
     client = Client(cluster.settings(request_timeout="0.5"))
-    client.put("/w/a", b"1")
+    put_until_taken(client, "/w/a", b"1")
     cluster.members[0].send(signal.SIGSTOP)
     began = time.monotonic()
     put_until_taken(client, "/w/b", b"2")
@@ -182,9 +182,9 @@ def lease_events(client: Client, ttl: int) -> tuple[Lease, queue.Queue[str], thr
 
 
 def test_a_lease_is_kept(client: Client) -> None:
-    lease, lost, kept = lease_events(client, 2)
+    lease, lost, kept = lease_events(client, 5)
     client.put("/k", b"v", lease.id)
-    for _ in range(5):
+    for _ in range(6):  # a fifth of it each
         kept.clear()
         assert kept.wait(30)
     assert lease.is_good
@@ -213,7 +213,7 @@ def test_a_lease_is_given_up_before_it_can_run_out(
 
 
 def test_a_lease_that_is_gone_is_an_answer(client: Client) -> None:
-    lease, lost, kept = lease_events(client, 3)
+    lease, lost, kept = lease_events(client, 6)
     assert kept.wait(30)
     client.revoke(lease.id)
     assert lost.get(timeout=30) == "etcd has let this host's lease run out"

@@ -163,7 +163,7 @@ def test_who_comes_later_is_seen_waiting(meeting: Callable[..., Any]) -> None:
 
 
 def test_too_few_come(meeting: Callable[..., Any]) -> None:
-    handler = meeting(2, 2, join_timeout=1)
+    handler = meeting(2, 2, join_timeout=3)
     with pytest.raises(RendezvousTimeoutError, match="not enough hosts came: 1 of 2"):
         handler.next_rendezvous()
     handler.shutdown()

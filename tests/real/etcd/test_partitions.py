@@ -81,7 +81,7 @@ def test_the_store_is_gone_for_longer_than_a_lease(tmp_path: Path) -> None:
 
 
 def test_two_seconds_without_the_store_are_no_failure(tmp_path: Path) -> None:
-    with Net(tmp_path, lease=5) as net:
+    with Net(tmp_path, lease=10) as net:
         net.start_hosts(1, 2, 3, nnodes="3")
         first = net.gang_of(1, 2, 3)
         net.cut(100)
@@ -94,7 +94,7 @@ def test_two_seconds_without_the_store_are_no_failure(tmp_path: Path) -> None:
 
 
 def test_a_member_of_the_store_is_killed_and_a_host_comes(tmp_path: Path) -> None:
-    with Net(tmp_path, members=3, lease=5) as net:
+    with Net(tmp_path, members=3, lease=10) as net:
         net.start_hosts(1, 2, nnodes="2:3")
         net.host(3, "--nnodes", "2:3", "-n", "2")
         first = net.gang_of(1, 2, 3)

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from procession.launcher import LaunchConfig, elastic_launch
@@ -32,10 +33,18 @@ def listeners() -> list[str]:
     guardian = os.getppid()
     stat = Path(f"/proc/{guardian}/stat").read_text()
     above = (guardian, int(stat.rpartition(")")[2].split()[1]))
-    sockets = {os.readlink(fd) for pid in above for fd in Path(f"/proc/{pid}/fd").glob("*")}
+    sockets = {link(fd) for pid in above for fd in Path(f"/proc/{pid}/fd").glob("*")}
     tables = (Path(f"/proc/{os.getpid()}/net/{name}").read_text() for name in ("tcp", "tcp6"))
     rows = [line.split() for table in tables for line in table.splitlines()[1:]]
     return [row[1] for row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in sockets]
+
+
+def link(fd: Path) -> str:
+    """Where a descriptor leads, nowhere if it has been closed meanwhile."""
+    try:
+        return os.readlink(fd)
+    except OSError:
+        return ""
 
 
 def gather(address: tuple[str, int], size: int) -> int:
@@ -49,13 +58,13 @@ def gather(address: tuple[str, int], size: int) -> int:
 
 
 def send(address: tuple[str, int], rank: int) -> int:
+    """Of a peer that is lost nothing is known: it is waited for anew, as by a process group that hangs."""
     while True:
-        try:
-            with socket.create_connection(address) as peer:
-                peer.sendall(str(rank).encode())
-                return int(peer.recv(16))
-        except ConnectionRefusedError:
-            time.sleep(0.02)
+        with suppress(ConnectionError), socket.create_connection(address) as peer:
+            peer.sendall(str(rank).encode())
+            if total := peer.recv(16):
+                return int(total)
+        time.sleep(0.02)
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ class SimulatedHost:
         terms: Terms,
         *,
         run_id: str = "run",
-        ttl: int = 3,
+        ttl: int = 20,
         patience: Patience = Patience(60, 0.3),  # noqa: B008
         node_rank: int | None = None,
         say: Callable[[str], None] = lambda _: None,

@@ -96,16 +96,20 @@ class Chronicle:
         took = None if duration is None else duration * 1000
         self._tell([self._event(state, None, raw_error, took, more)])
 
-    def started(self, attempt: int, pids: Mapping[int, int]) -> None:
+    def started(self, attempt: int, births: Mapping[int, tuple[int, int]]) -> None:
         """Tell of workers that have been started.
 
         Args:
             attempt: Its number, from 0 up.
-            pids: By local rank.
+            births: Pid and time (CLOCK_MONOTONIC ns) by local rank: one may have died by now.
         """
-        self._pids, self._stopping = dict(pids), False
-        more = {"attempt": attempt}
-        self._tell([self._event("START", self._subject(local), more=more) for local in pids])
+        self._pids = {local: pid for local, (pid, _) in births.items()}
+        self._stopping, more = False, {"attempt": attempt}
+        events = [
+            self._event("START", self._subject(local), more=more, at_ns=at_ns)
+            for local, (_, at_ns) in births.items()
+        ]
+        self._tell(sorted(events, key=_when))
 
     def stopping(self, why: str, at_ns: int) -> None:
         """Tell that workers began to be stopped; once a gang.
@@ -130,7 +134,7 @@ class Chronicle:
         events = [self._end_of(fate, attempt, result) for fate in deaths]
         if told and not self._stopping:
             events.append(self._event("STOPPING", None, "a worker has failed", at_ns=min(told)))
-        self._tell(sorted(events, key=lambda event: event["metadata"]["monotonic_ns"]))
+        self._tell(sorted(events, key=_when))
 
     def over(self, report: Mapping[str, Any]) -> None:
         """Tell of the end of the run.
@@ -247,6 +251,11 @@ class _Lines:
             if error.errno not in _FULL:  # whoever watches the space says so
                 why = f"{self._path} could not be written: {error.strerror}"
                 say(f"{why}; no further events go there")
+
+
+def _when(event: dict[str, Any]) -> int:
+    ns: int = event["metadata"]["monotonic_ns"]
+    return ns
 
 
 def _cause(report: Mapping[str, Any]) -> str:

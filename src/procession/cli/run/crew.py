@@ -94,7 +94,7 @@ class HostCrew:
             self._plan.prefixes_from(first),
         )
         self._attempt = self._run.record.begin_attempt(now.generation, port, started_ns)
-        self._run.chronicle.started(now.generation, context.pids())
+        self._run.chronicle.started(now.generation, context.births())
         self._workers, self._stopping, self._first = Beside(context), False, first
         self._began, self._lived = time.monotonic(), 0.0
 
@@ -144,7 +144,7 @@ class HostCrew:
 
     def free_port(self) -> int:
         """Find a port for the next round."""
-        return free_port()
+        return free_port({attempt.master_port for attempt in self._run.record.attempts})
 
     def _idle(self, fd: int, timeout: float, also: int) -> list[Failing | Ended]:
         self._gate.sleep(timeout, fd, also)

@@ -172,11 +172,11 @@ class Run:
         context: PContext | None = None
         try:
             with self.gate.held():
-                port, started_ns = self.plan.master_port or free_port(), time.time_ns()
+                port, started_ns = self._master_port(), time.time_ns()
                 envs = self.plan.attempt_environments(number, self.run_id, port)
                 context = self._begin(envs)
                 attempt = self.record.begin_attempt(number, port, started_ns)
-                self.chronicle.started(number, context.pids())
+                self.chronicle.started(number, context.births())
             attempt.result = _finished(context)
             self.timers.explain(attempt.result)
         except SignalException as stop:
@@ -209,6 +209,11 @@ class Run:
     def _was_cut_off(self, context: PContext) -> bool:
         """Whether a signal came before the first worker: modules that are preloaded take their time."""
         return self.gate.pending and not context.pids()
+
+    def _master_port(self) -> int:
+        """The one that was given, or another at each attempt: something may hold on to the last one."""
+        before = {attempt.master_port for attempt in self.record.attempts}
+        return self.plan.master_port or free_port(before)
 
     def start(self, envs: dict[int, dict[str, str]], prefixes: dict[int, str] | None) -> PContext:
         """Start a gang.

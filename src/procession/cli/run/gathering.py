@@ -9,6 +9,7 @@ from procession._agent.muster import Door, Muster, greeting
 from procession._hub.listening import listen
 from procession._membership.machine import Ended, Failing
 from procession._membership.model import Account, Fate
+from procession._os.ports import free_port
 from procession._restarts.cause import START, Cause
 from procession.errors import ProcessionError, RendezvousConnectionError
 
@@ -106,7 +107,11 @@ class GatheringCrew:
 
 
 def at_door(member: Member) -> tuple[Member, Door | None]:
-    """A host with a door at its address; without, where that is another's (NAT): then nothing is tried."""
+    """A host with a door at its address; without, where that is another's (NAT): then nothing is tried.
+
+    Called once a place of its own listens, whose port the workers cannot be promised then.
+    """
+    member = member._replace(port=free_port())
     with suppress(OSError):
         door = Door(listen(member.address, 0))
         door.start()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from procession._agent.agent import Agent, Patience
 from procession._membership.model import Member, Terms
-from procession._os.ports import free_port
 from procession._os.steady import SteadyClock
 from procession._report.hosts import read_whole, report_of
 from procession._report.render import render_report
@@ -125,7 +124,6 @@ class RunOverHosts(Run):
             workers=len(self.plan.environments),
             node_rank=nodes.node_rank,
             address=nodes.address,
-            port=free_port(),
         )
 
 

@@ -143,10 +143,11 @@ class Server:
                 f"--rdzv-backend c10d --rdzv-endpoint {place.host}:29400."
             )
         self.place = place
+        self._name = f"procession-{os.urandom(8).hex()}"
         self._data = tempfile.mkdtemp(prefix="procession-etcd-")
         try:
             self._process = subprocess.Popen(
-                [program, *_options(_bound(place), self._data)],
+                [program, *_options(_bound(place), self._name, self._data)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -161,6 +162,15 @@ class Server:
     def is_alive(self) -> bool:
         """Whether it runs."""
         return self._process.poll() is None
+
+    def answers(self, client: Client) -> bool:
+        """Whether it is what a client speaks to; that of another agent may have taken the port.
+
+        Raises:
+            RendezvousConnectionError: Nobody has answered.
+        """
+        members = client.call("/v3/cluster/member/list", {}).get("members", ())
+        return [member.get("name") for member in members] == [self._name]
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -238,6 +248,9 @@ def _await(
         while not gate.pending:
             try:
                 client.read("/procession/", limit=1)
+                if server is not None and not server.answers(client):
+                    server.close()
+                    server = None
             except RendezvousConnectionError as error:
                 server = _checked(server, error, time.monotonic() >= until)
                 if not said and time.monotonic() >= began + _BEFORE_A_WORD:
@@ -273,16 +286,16 @@ def _bound(place: Endpoint) -> Endpoint:
     return place._replace(host=found)
 
 
-def _options(bound: Endpoint, data: str) -> list[str]:
-    here, peer = f"http://{bound}", f"http://127.0.0.1:{free_port()}"
+def _options(bound: Endpoint, name: str, data: str) -> list[str]:
+    here, peer = f"http://{bound}", f"http://127.0.0.1:{free_port({bound.port})}"
     words = {
-        "name": "procession",
+        "name": name,
         "data-dir": f"{data}/data",
         "listen-client-urls": here,
         "advertise-client-urls": here,
         "listen-peer-urls": peer,
         "initial-advertise-peer-urls": peer,
-        "initial-cluster": f"procession={peer}",
+        "initial-cluster": f"{name}={peer}",
         "heartbeat-interval": 50,  # ms, as the next; alone it waits for nobody but itself
         "election-timeout": 500,
         "logger": "zap",

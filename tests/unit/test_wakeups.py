@@ -1,0 +1,35 @@
+"""Orders to the tail thread, from wherever a signal's handler gives them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from procession._logs.wakeups import Wakeups
+
+
+@pytest.mark.timeout(20)
+def test_a_signals_handler_may_order_amidst_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says a line, for one, while the thread that it interrupts begins to show the logs."""
+    done: list[str] = []
+    at_wakeups, write = Wakeups(), os.write
+    usual = signal.signal(
+        signal.SIGUSR1, lambda *_: at_wakeups.order(lambda: done.append("handler's"))
+    )
+
+    def interrupted(fd: int, data: bytes) -> int:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGUSR1)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", interrupted)
+    try:
+        at_wakeups.order(lambda: done.append("thread's"))
+        with at_wakeups.at_work:
+            at_wakeups.wait(0)
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+        at_wakeups.close()
+    assert done == ["thread's", "handler's"]
