@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.real.pace import left_at_once
 
-from procession.errors import UsageError
+from procession.errors import GuardianLostError, UsageError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
     LogsDest,
@@ -36,7 +36,7 @@ def launch(
         args=dict.fromkeys(range(nprocs), args),
         envs={rank: {"LOCAL_RANK": str(rank)} for rank in range(nprocs)},
         logs_specs=more.pop("logs_specs", DefaultLogsSpecs(str(tmp), redirects=Std.ALL)),
-        supervision=Supervision(shutdown_timeout=grace),
+        supervision=Supervision(shutdown_timeout=grace, until=more.pop("until", int)),
         **more,
     )
 
@@ -393,3 +393,11 @@ def wait_for_text(path: str, text: str) -> None:
     while not (os.path.exists(path) and text in read(path)):
         assert time.monotonic() < deadline, f"{path} never said {text!r}"
         time.sleep(0.005)
+
+
+def test_after_the_time_by_which_all_had_to_be_gone_no_worker_starts(tmp_path: Path) -> None:
+    """A launcher that had been stopped for that long, just before it started them."""
+    context = launch(tmp_path, "sh", "-c", f"echo > {tmp_path}/started", nprocs=8, until=lambda: 1)
+    with pytest.raises(GuardianLostError):
+        context.wait()
+    assert not (tmp_path / "started").exists()
