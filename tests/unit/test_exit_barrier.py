@@ -118,6 +118,16 @@ def test_a_host_that_is_done_learns_that_another_has_failed_for_good(
     assert first.gangs == 1
 
 
+def test_who_wants_no_barrier_has_none(
+    meeting: Meeting, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.unit.test_exit_barrier.SHORT", 0)
+    _, second, end, last = begin(meeting, pool)
+    assert end.result(30).state is WorkerState.SUCCEEDED
+    second.ends.append(WorkerState.SUCCEEDED)
+    assert last.result(30).state is WorkerState.SUCCEEDED
+
+
 def test_by_a_handler_that_does_not_know_who_lives_it_waits_for_so_long(
     meeting: Meeting, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,7 +241,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
     # ---- inside
 
     def _let_go(self, tell: Callable[[], object]) -> bool:
-        self._heart.stop()
+        self._heart.stop(_GRACE)
         try:
             tell()
         except RendezvousError as error:

@@ -88,11 +88,11 @@ class Heart:
                 "the others may go on without this host"
             )
 
-    def stop(self) -> None:
-        """Give no further one."""
+    def stop(self, patience: float | None = None) -> None:
+        """Give no further one; for one that is being given, wait for so many seconds at most."""
         self.stopped.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(patience)
 
     def _run(self) -> None:
         """Give them until the end; one that failed is tried again soon."""

@@ -45,9 +45,7 @@ __all__ = [
 
 DEFAULT_ROLE = "default"
 
-_BARRIER_LOOK = (
-    5.0  # seconds between two looks at the other hosts, from an agent whose workers are done
-)
+_BARRIER_LOOK = 5.0  # seconds between two looks at the other hosts, once workers are done
 
 logger = Logger(__name__)
 
@@ -315,7 +313,7 @@ class SimpleElasticAgent(ElasticAgent):
         timeout = self._exit_barrier_timeout
         deadline = time.monotonic() + timeout
         while not ranks.have_all_arrived(self._store, min(timeout, _BARRIER_LOOK)):
-            if getattr(handler, "kill_at_ns", 0):  # it knows who lives
+            if timeout > 0 and getattr(handler, "kill_at_ns", 0) > 0:  # it knows who lives
                 if handler.num_nodes_waiting() > 0:
                     return False
             elif time.monotonic() >= deadline:
