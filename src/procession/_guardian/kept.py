@@ -85,6 +85,11 @@ class KeptGuardian:
         if not swept or self._closed:
             self._end()
 
+    def dismiss(self) -> None:
+        """Have the guardian begin to end, which no gang needs any more; `close` waits for it."""
+        if self._guardian is not None:
+            self._guardian.dismiss()
+
     def close(self) -> None:
         """End the guardian and whatever it guards; a second call does nothing."""
         self._closed = True

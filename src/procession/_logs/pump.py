@@ -53,7 +53,8 @@ class Pump:
         self.wakeups = Wakeups()
         self.lookout = Lookout()
         if self.lookout.inotify:
-            self.wakeups.when_readable(self.lookout.inotify, self.lookout.take_events)
+            inotify = self.lookout.inotify.fileno()
+            self.wakeups.when_readable(inotify, self.lookout.take_events)
 
     def run(self) -> None:
         """Turn until `end`."""
@@ -74,7 +75,7 @@ class Pump:
 
     def forget(self) -> None:
         """In a forked child: close the descriptors that are the parent's work."""
-        # And end no watch and no wait, which the parent shares (inotify(7), epoll_ctl(2)).
+        # And end no watch, which the parent shares (inotify(7)).
         self.lookout.forget()
         self.wakeups.forget()
 

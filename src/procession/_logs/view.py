@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from procession._log import Logger
-from procession._logs.fold import Fold
 from procession._logs.follow import FoldedOutput, Followed, Output
 from procession._logs.lines import LONGEST_HELD, LineAssembler
 from procession._logs.look import Look, coloured, many
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
+    from procession._logs.fold import Fold
     from procession._logs.sinks import Sink
 
 logger = Logger(__name__)
@@ -72,6 +72,8 @@ class View:
         self.sinks.append(sink)
         fold = None
         if self._look.fold and sink.console:
+            from procession._logs.fold import Fold
+
             fold = self.fold = Fold(len(self.files))
         paint = sink.console and self._paints(sink)
         for n, (file, (path, prefix)) in enumerate(zip(self.files, self._prefixes, strict=True)):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
-import selectors
+import select
 import threading
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,14 +42,14 @@ class Wakeups:
         # of the thread that it interrupts.
         self._door = threading.RLock()
         with ExitStack() as opened:
-            self._selector = selectors.DefaultSelector()
-            opened.callback(self._selector.close)
             self._waking, self._waker = os.pipe()
             for fd in (self._waking, self._waker):
                 opened.callback(os.close, fd)
                 os.set_blocking(fd, False)
-            self._selector.register(self._waking, selectors.EVENT_READ, self._wake_up)
             self._opened = opened.pop_all()
+        self._poll = select.poll()
+        self._todos: dict[int, Callable[[], None]] = {}  # by descriptor
+        self.when_readable(self._waking, self._wake_up)
 
     def order(self, todo: Callable[[], None]) -> None:
         """Have the thread call ``todo`` before anything else. Never blocks."""
@@ -74,23 +75,25 @@ class Wakeups:
     def wait(self, timeout: float) -> None:
         """Wait for a descriptor or an order, and do what there is to do for them."""
         with self.aside:
-            events = self._selector.select(timeout)
-        for key, _ in events:
-            key.data()
+            # Rounded up: a wait that ends a fraction of a millisecond early would spin.
+            ready = self._poll.poll(math.ceil(timeout * 1000))
+        for fd, _ in ready:
+            self._todos[fd]()
         while self._orders:
             self._orders.popleft()()
 
-    def when_readable(self, source: Any, todo: Callable[[], None]) -> None:
+    def when_readable(self, fd: int, todo: Callable[[], None]) -> None:
         """Call ``todo`` whenever a descriptor has something to read."""
-        self._selector.register(source, selectors.EVENT_READ, todo)
+        self._register(fd, select.POLLIN, todo)
 
     def when_writable(self, fd: int, todo: Callable[[], None]) -> None:
         """Call ``todo`` whenever a descriptor takes bytes, until it is told to `ignore` it."""
-        self._selector.register(fd, selectors.EVENT_WRITE, todo)
+        self._register(fd, select.POLLOUT, todo)
 
     def ignore(self, fd: int) -> None:
         """Wait for a descriptor no more."""
-        self._selector.unregister(fd)
+        self._poll.unregister(fd)
+        del self._todos[fd]
 
     def close(self) -> None:
         """Close the descriptors; orders are no longer taken."""
@@ -102,6 +105,10 @@ class Wakeups:
         """Close the descriptors in a forked child, where nobody is left to open the door."""
         self._door = threading.RLock()
         self.close()
+
+    def _register(self, fd: int, event: int, todo: Callable[[], None]) -> None:
+        self._poll.register(fd, event)
+        self._todos[fd] = todo
 
     def _wake_up(self) -> None:
         os.read(self._waking, 65536)

@@ -192,6 +192,10 @@ class Gang:
                 return False
         return self.phase is Phase.ENDED
 
+    def catch_up(self) -> None:
+        """Deal with what has happened, and do not wait."""
+        self._turn(-math.inf)
+
     def stop(self, signum: int, grace: float, again: Callable[[], bool] = lambda: False) -> None:
         """End the gang: ``signum``, at most ``grace`` seconds, SIGKILL; returns when all is gone.
 
@@ -317,9 +321,6 @@ class Gang:
         _, state, report = message
         self._refused = self._refused or self._judge(state, report)
 
-    def _heard_pong(self, _message: Message) -> None:
-        """The sign that it was asked for; that something was heard has been noted."""
-
     def _heard_quiet(self, message: Message) -> None:
         self.leftovers = Leftovers(message[1])
         self._apply(On.QUIET)
@@ -339,7 +340,7 @@ class Gang:
         "failed": _heard_failed,
         "death": _heard_death,
         "server": _heard_server,
-        "pong": _heard_pong,
+        "pong": lambda _gang, _message: None,  # that something was heard has been noted
         "quiet": _heard_quiet,
         "swept": _heard_swept,
     }

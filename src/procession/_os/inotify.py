@@ -1,6 +1,6 @@
 """inotify(7): one queue of "this file has news", whatever the number of files.
 
-Three calls of libc through ctypes; why not a package: docs/why/tail.md.
+Three calls of libc; why not a package: docs/why/tail.md.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 from struct import Struct
-from typing import Any
+
+from procession._os.kernel import Function
 
 # include/uapi/linux/inotify.h
 IN_MODIFY = 0x00000002
@@ -31,9 +32,10 @@ class Inotify:
     """
 
     def __init__(self) -> None:
-        self._libc = _load_libc()
+        self._add_watch = Function.named("inotify_add_watch")
+        self._rm_watch = Function.named("inotify_rm_watch")
         # inotify_init1 takes O_NONBLOCK and O_CLOEXEC under names of its own.
-        self._fd = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd = Function.named("inotify_init1").ask(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
         """Return the descriptor; it is readable while events wait."""
@@ -45,12 +47,12 @@ class Inotify:
         Raises:
             OSError: ENOENT, ENOTDIR and the like for the path; ENOSPC past ``max_user_watches``.
         """
-        return self._call("inotify_add_watch", self._fd, os.fsencode(path), mask)
+        return self._add_watch.ask(self._fd, os.fsencode(path), mask)
 
     def unwatch(self, wd: int) -> None:
         """End a watch; one that the kernel has already ended (its inode is gone) is no error."""
         try:
-            self._call("inotify_rm_watch", self._fd, wd)
+            self._rm_watch.ask(self._fd, wd)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -75,23 +77,3 @@ class Inotify:
     def close(self) -> None:
         """Close the instance and with it every watch."""
         os.close(self._fd)
-
-    def _call(self, name: str, *args: object) -> int:
-        import ctypes
-
-        result: int = getattr(self._libc, name)(*args)
-        if result < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-        return result
-
-
-def _load_libc() -> Any:
-    import ctypes
-
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.inotify_init1  # noqa: B018 - looked up by name here: macOS has no such symbol
-    except (AttributeError, OSError) as error:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
-    return libc

@@ -5,8 +5,9 @@ By the C half of ctypes: the package around it would cost launcher, guardian and
 
 from __future__ import annotations
 
+import errno
 import os
-from _ctypes import _SimpleCData, byref, call_function, dlopen, dlsym
+from _ctypes import CFuncPtr, _SimpleCData, byref, call_function, dlopen, dlsym, get_errno
 
 from procession._os.lean import SIGKILL
 
@@ -30,6 +31,37 @@ def open_pidfd(pid: int) -> int | None:
 
 class _Int(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "i"
+
+
+class Function(CFuncPtr):
+    """A function of libc that returns a C int, and sets errno where that is negative."""
+
+    _flags_ = 1 | 8  # FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO: Modules/_ctypes/ctypes.h
+    _restype_ = _Int
+
+    @classmethod
+    def named(cls, name: str) -> Function:
+        """Look the function up.
+
+        Raises:
+            OSError: ENOSYS where libc has none of that name.
+        """
+        try:
+            return cls(_address(name))
+        except OSError as error:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+
+    def ask(self, *args: int | bytes) -> int:
+        """Call it.
+
+        Raises:
+            OSError: It has failed.
+        """
+        result: int = self(*args)
+        if result < 0:
+            code = get_errno()
+            raise OSError(code, os.strerror(code))
+        return result
 
 
 def is_subreaper() -> bool:
@@ -59,7 +91,12 @@ def die_with(parent: int) -> None:
 
 def _prctl(option: int, argument: object) -> bool:
     try:
-        prctl = dlsym(dlopen(None, os.RTLD_NOW), "prctl")  # type: ignore[arg-type]  # as dlopen(3)
+        prctl = _address("prctl")
     except OSError:  # another system
         return False
     return bool(call_function(prctl, (option, argument, 0, 0, 0)) == 0)
+
+
+def _address(name: str) -> int:
+    """Where a function of libc is."""
+    return dlsym(dlopen(None, os.RTLD_NOW), name)  # type: ignore[arg-type]  # as dlopen(3)

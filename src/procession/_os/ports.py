@@ -95,7 +95,7 @@ def _can_bind(family: int, address: tuple[str, int]) -> bool:
 
 def _ephemeral_range() -> tuple[int, int]:
     try:
-        with open(_RANGE, encoding="ascii") as file:
+        with open(_RANGE, encoding="utf-8") as file:
             low, high = file.read().split()
         return int(low), int(high)
     except (OSError, ValueError):

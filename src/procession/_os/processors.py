@@ -13,7 +13,7 @@ def all_taken() -> bool:
     Of a container it is the host's threads that count.
     """
     try:
-        with open(_LOAD, encoding="ascii") as file:
+        with open(_LOAD, encoding="utf-8") as file:
             running = int(file.read().split()[3].partition("/")[0])
         return running >= len(os.sched_getaffinity(0))
     except (OSError, ValueError, IndexError, AttributeError):  # AttributeError: not on macOS

@@ -30,6 +30,9 @@ _SIGNALS = {
     "SIGXFSZ": "over its limit of file size (ulimit -f)",
 }
 
+NOT_AVAILABLE = "<N/A>"
+"""torch's word for an error file, or the name of a signal, that there is not."""
+
 _KILLED = -int(signal.SIGKILL)
 
 _CODES = {

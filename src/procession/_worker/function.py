@@ -315,9 +315,9 @@ def _hand_on(error: BaseException) -> None:
 
     Who raised a ChildFailedError has loaded what knows it; this room imports nothing.
     """
-    recording = sys.modules.get("procession.multiprocessing.errors.recording")
-    if recording is not None and isinstance(error, recording.ChildFailedError):
-        recording._hand_on(recording.get_error_handler(), error)
+    known = sys.modules.get("procession.multiprocessing.errors.child_failed")
+    if known is not None and isinstance(error, known.ChildFailedError):
+        known.hand_on(error)
 
 
 def _is_ours(filename: str) -> bool:

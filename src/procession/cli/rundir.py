@@ -199,7 +199,7 @@ class RunDirectory:
 
     def _have_git_ignore(self, path: str) -> None:
         try:
-            with open(path, "x", encoding="ascii") as file:
+            with open(path, "x", encoding="utf-8") as file:
                 file.write("*\n")
         except OSError:  # it is there, or it is no great loss
             return

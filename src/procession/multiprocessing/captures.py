@@ -87,6 +87,12 @@ class Captures:
         """Path and number of bytes that the disk did not take in time; known after `finish`."""
         return dict(self._piping.lost) if self._piping is not None else {}
 
+    def get_ready(self) -> None:
+        """Import what keeps the books, if that is wished."""
+        if self._wishes.books:
+            import procession._logs.books
+            import procession._logs.tail  # noqa: F401
+
     def keep_books(self, held: ExitStack) -> None:
         """Begin to keep the books of the files; ``held`` ends it."""
         books = self._wishes.books

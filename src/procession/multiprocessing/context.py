@@ -17,6 +17,7 @@ from procession._os.subreaper import LEASE
 from procession.errors import GuardianLostError
 from procession.multiprocessing.captures import Captures
 from procession.multiprocessing.fork_server import common_environment, judge_server
+from procession.multiprocessing.start import require_all_ranks
 from procession.multiprocessing.streams import flush_own, open_streams
 from procession.multiprocessing.supervision import (
     SignalException,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.logs_specs import LogsSpecs
     from procession.multiprocessing.results import RunProcsResult
 
-__all__ = ["PContext", "require_all_ranks"]
+__all__ = ["PContext"]
 
 logger = Logger(__name__)
 
@@ -238,6 +239,7 @@ class PContext(abc.ABC):
             self._captures.keep_books(self._held_things)
             self._views.show(self._held_things)
             self._held_things.callback(self._begin_release)
+            self._get_ready_for_failures()
         except BaseException:
             self._start_failed = True
             self._release()
@@ -258,14 +260,23 @@ class PContext(abc.ABC):
             for rank in range(self.nprocs):
                 if gang.make_room(self._interrupted):
                     self._start_worker(gang, rank, streams[rank])
-            self._be_ready_for_the_end()
+            self._get_ready()
             gang.started(self._interrupted)
             self._captures.started(gang)
 
-    def _be_ready_for_the_end(self) -> None:
-        """Import what a result is made with, while the guardian and the workers come to be."""
-        import procession.multiprocessing.failures
+    def _get_ready(self) -> None:
+        """Import what comes next, while the guardian and the workers come to be."""
+        self._captures.get_ready()
+        self._views.get_ready()
+        import procession.multiprocessing.ends
         import procession.multiprocessing.results  # noqa: F401
+
+    def _get_ready_for_failures(self) -> None:
+        """Import what tells of them, while there is no hurry; a gang that has ended needs none of it."""
+        gang = self._running_gang()
+        gang.catch_up()
+        if gang.unharmed:
+            import procession.multiprocessing.failures  # noqa: F401
 
     def _make_gang(self) -> Gang:
         guardian = self._borrow_guardian()
@@ -331,14 +342,22 @@ class PContext(abc.ABC):
                 f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
                 "its workers have been killed and reaped"
             )
-        from procession.multiprocessing.failures import explain
+        from procession.multiprocessing.ends import ledger_of
         from procession.multiprocessing.results import RunProcsResult
 
-        failures, stopped, ledger = explain(gang, self.stdouts, self.stderrs)
+        failures, stopped = self._failures(gang)
+        ledger = ledger_of(gang, stopped.keys())
         ended = sum(fate.exitcode is not None for fate in ledger.workers)
         values = self._return_values(failures, stopped) if ended == self.nprocs else {}
         outs, errs, dropped = self.stdouts, self.stderrs, self._captures.dropped
         return RunProcsResult(values, failures, outs, errs, stopped, ledger, dropped)
+
+    def _failures(self, gang: Gang) -> tuple[Failures, Mapping[int, ProcessFailure]]:
+        if not any(worker.exitcode for worker in gang.workers.values()):
+            return {}, {}
+        from procession.multiprocessing.failures import explain
+
+        return explain(gang, self.stdouts, self.stderrs)
 
     def _release(self) -> None:
         # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers
@@ -384,13 +403,3 @@ class PContext(abc.ABC):
             logger.warning(
                 "%s was not passed on to local ranks %s: they do not catch it", name, deaf
             )
-
-
-def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:
-    """Raise RuntimeError unless ``mapping`` has exactly the local ranks 0…nprocs-1."""
-    expected, actual = set(range(nprocs)), set(mapping)
-    if expected != actual:
-        raise RuntimeError(
-            f"{what}, local rank mapping mismatch, expected: {expected}, actual: {actual}; "
-            "give args and envs the keys 0 to nprocs-1"
-        )

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 from procession._report.errorfile import own_end, read_error_file
 from procession._report.evidence import Evidence, final_lines
-from procession._report.ledger import Ledger, Life, Remnant, Stuck, fates, owner
 from procession._report.rootcause import Death, causes_first, failure_time_ns, judge
 from procession._report.weight import misses_a_peer
-from procession._report.words import signal_name
-from procession.multiprocessing.errors import ProcessFailure
-from procession.multiprocessing.errors.failure import NOT_AVAILABLE
+from procession._report.words import NOT_AVAILABLE, signal_name
+from procession.multiprocessing.errors.failure import ProcessFailure
 from procession.multiprocessing.stopped import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from procession._guardian.sweep import Left
     from procession._loop.gang import Gang
     from procession._loop.worker import Worker
     from procession._report.errorfile import OwnEnd
@@ -30,8 +27,8 @@ Failures = dict[int, ProcessFailure]
 
 def explain(
     gang: Gang, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
-) -> tuple[Failures, Mapping[int, ProcessFailure], Ledger]:
-    """Return ``(failures, stopped, ledger)`` of a gang that has ended, failures in order of time."""
+) -> tuple[Failures, Mapping[int, ProcessFailure]]:
+    """Return ``(failures, stopped)`` of a gang that has ended, failures in order of time."""
     verdict = judge(_deaths(gang.workers.values()), gang.first_signal_ns)
     failures = causes_first(verdict.failures, _missing(gang, verdict.failures, stderrs))
     workers, since_boot_ns = gang.workers, gang.since_boot_ns
@@ -47,11 +44,8 @@ def explain(
         evidence = _evidence(worker, stdouts, stderrs)._replace(hastened_by=hastened)
         return _failure(worker, since_boot_ns + failure_time_ns(death), evidence, status)
 
-    return (
-        {death.local_rank: own_failure(death) for death in failures},
-        Stopped(stopped, failure),
-        _ledger(gang, stopped.keys()),
-    )
+    own = {death.local_rank: own_failure(death) for death in failures}
+    return own, Stopped(stopped, failure)
 
 
 def _missing(gang: Gang, failures: Sequence[Death], stderrs: Mapping[int, str]) -> set[int]:
@@ -66,41 +60,6 @@ def _misses(worker: Worker, stderrs: Mapping[int, str]) -> bool:
     if said is not None and not said.problem:
         return misses_a_peer(said.exception_type, said.traceback, ())
     return misses_a_peer(None, None, final_lines(stderr, worker.exitcode or 0) if stderr else ())
-
-
-def _ledger(gang: Gang, stopped: Collection[int]) -> Ledger:
-    workers, left = gang.workers.values(), gang.leftovers
-    pids = {worker.pid: worker.rank for worker in workers}
-    files = {worker.error_file: worker.rank for worker in workers if worker.error_file}
-
-    def remnants(remains: Iterable[Left], signum: int) -> Iterator[Remnant]:
-        name = signal_name(signum) or f"signal {signum}"
-        for pid, comm, session, error_file in remains:
-            yield Remnant(pid, comm, owner(session, error_file, pids, files), name)
-
-    return Ledger(
-        fates((_life(worker, stopped) for worker in workers), gang.signum, gang.killed_ns),
-        (*remnants(left.hushed, gang.signum), *remnants(left.killed, SIGKILL)),
-        tuple(
-            Stuck(remnant.pid, remnant.name, remnant.rank, *gang.predicaments[remnant.pid])
-            for remnant in remnants(left.stuck, SIGKILL)
-        ),
-    )
-
-
-def _life(worker: Worker, stopped: Collection[int]) -> Life:
-    oom = worker.scene.oom
-    return Life(
-        rank=worker.rank,
-        pid=worker.pid,
-        exitcode=worker.exitcode,
-        core_dumped=worker.core_dumped,
-        started_ns=worker.started_ns,
-        died_ns=worker.died_ns,
-        signalled_ns=worker.signalled_ns,
-        own=worker.rank not in stopped,
-        oom_killed=oom is not None and oom.sure and worker.exitcode == -SIGKILL,
-    )
 
 
 def failed_after_all(

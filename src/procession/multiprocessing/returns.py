@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from procession._worker import reply
-from procession.multiprocessing.failures import add_words, failed_after_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +49,8 @@ def settle(
     for rank, worker in gang.workers.items():
         problem = outcomes[rank].problem
         if problem is not None and worker.exitcode == 0 and _by_itself(worker, gang):
+            from procession.multiprocessing.failures import failed_after_all
+
             failures[rank] = failed_after_all(gang, worker, problem, *logs)
             failures[rank].packed_exception = outcomes[rank].packed
             values.pop(rank, None)
@@ -74,6 +75,8 @@ def _put_in_order(failures: Failures, gang: Gang) -> None:
 def _complete(failure: ProcessFailure, outcome: Outcome) -> None:
     failure.packed_exception = outcome.packed
     if outcome.stage == reply.VALUE:
+        from procession.multiprocessing.failures import add_words
+
         add_words(failure, "its function had returned")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from procession.multiprocessing.context import PContext
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from procession.multiprocessing.supervision import Supervision
     from procession.numa.binding import NumaOptions
 
-__all__ = ["start_processes"]
+__all__ = ["require_all_ranks", "start_processes"]
 
 
 def start_processes(
@@ -53,8 +53,6 @@ def start_processes(
         NotPicklableError: The function or an argument cannot go to another process.
         NotImplementedError: A binding was asked for.
     """
-    from procession.multiprocessing.context import require_all_ranks
-
     require_all_ranks(args, len(args), "args")
     require_all_ranks(envs, len(args), "envs")
     if isinstance(entrypoint, str):
@@ -90,6 +88,16 @@ def start_processes(
         )
     _begin(context)
     return context
+
+
+def require_all_ranks(mapping: Mapping[int, Any], nprocs: int, what: str) -> None:
+    """Raise RuntimeError unless ``mapping`` has exactly the local ranks 0…nprocs-1."""
+    expected, actual = set(range(nprocs)), set(mapping)
+    if expected != actual:
+        raise RuntimeError(
+            f"{what}, local rank mapping mismatch, expected: {expected}, actual: {actual}; "
+            "give args and envs the keys 0 to nprocs-1"
+        )
 
 
 def _begin(context: PContext) -> None:

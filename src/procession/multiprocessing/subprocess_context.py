@@ -16,9 +16,7 @@ from procession.multiprocessing.fork_server import (
     script_server,
     spare_count,
 )
-from procession.multiprocessing.guarded import GuardedHandler
 from procession.multiprocessing.speakable import programs, refuse_unspeakable
-from procession.numa._unbuilt import refuse_binding
 
 if TYPE_CHECKING:
     from procession._guardian.client import Guardian
@@ -36,11 +34,7 @@ _ON_TERMINAL = os.path.join(os.path.dirname(SCRIPT_BOOTSTRAP), "on_terminal.py")
 
 
 class SubprocessContext(PContext):
-    """``PContext`` of workers that are a binary; arguments are those of ``PContext``.
-
-    Attributes:
-        subprocess_handlers: A handler for each local rank, whose ``proc`` has pid, poll and wait.
-    """
+    """``PContext`` of workers that are a binary; arguments are those of ``PContext``."""
 
     def __init__(
         self,
@@ -55,13 +49,16 @@ class SubprocessContext(PContext):
         duplicate_stderr_filters: list[str] | None = None,
         supervision: Supervision | None = None,
     ) -> None:
-        refuse_binding(numa_options)
+        if numa_options is not None:
+            from procession.numa._unbuilt import refuse_binding
+
+            refuse_binding(numa_options)
         if supervision is not None and (
             supervision.preload or supervision.spares or supervision.fork_server
         ):
             _check_preload(supervision, args)
         self._binary = entrypoint
-        self.subprocess_handlers: dict[int, SubprocessHandler] = {}
+        self._handlers: dict[int, SubprocessHandler] = {}  # once somebody has asked for them
         super().__init__(
             name,
             entrypoint,
@@ -74,13 +71,15 @@ class SubprocessContext(PContext):
             supervision,
         )
 
-    def start(self) -> None:
-        """Start the workers, as ``PContext.start`` says."""
-        super().start()
-        gang = self._running_gang()
-        self.subprocess_handlers = {
-            rank: GuardedHandler(gang, worker) for rank, worker in sorted(gang.workers.items())
-        }
+    @property
+    def subprocess_handlers(self) -> dict[int, SubprocessHandler]:
+        """A handler for each local rank, whose ``proc`` has pid, poll and wait; none before the start."""
+        if not self._handlers and self._gang is not None:
+            from procession.multiprocessing.guarded import GuardedHandler
+
+            workers = sorted(self._gang.workers.items())
+            self._handlers = {rank: GuardedHandler(self._gang, worker) for rank, worker in workers}
+        return self._handlers
 
     def _spawn_guardian(self) -> Guardian:
         return spawn_guardian(self._run_id, self._supervision.isolate)

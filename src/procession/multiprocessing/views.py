@@ -53,6 +53,11 @@ class Views:
         self.filtered_stderr: TextIO | None = None
         self._tail_logs: list[TailLog] = []
 
+    def get_ready(self) -> None:
+        """Import what shows them, if anything is shown."""
+        if self._shown(self._places.tee_stdouts) or self._shown(self._places.tee_stderrs):
+            import procession.multiprocessing.tail_log  # noqa: F401
+
     def show(self, held: ExitStack) -> None:
         """Begin to show; ``held`` shows the rest and ends it.
 

@@ -8,7 +8,7 @@ from procession.cli.words import suggestion
 from procession.errors import UsageError
 
 _POLICIES = {"file": "", "pipe": "block", "pipe-drop": "drop"}
-_ENTRY = re.compile(r"(?:([0-9]{1,7})(?:-([0-9]{1,7}))?:)?(.*)")
+_ENTRY = r"(?:([0-9]{1,7})(?:-([0-9]{1,7}))?:)?(.*)"
 
 
 def pipes(text: str, workers: int) -> dict[int, str]:
@@ -26,7 +26,7 @@ def pipes(text: str, workers: int) -> dict[int, str]:
     """
     chosen: dict[int, str] = {}
     for entry in text.split(","):
-        match = _ENTRY.fullmatch(entry.strip())
+        match = re.fullmatch(_ENTRY, entry.strip())
         first, last, how = match.groups() if match else (None, None, entry)
         if how not in _POLICIES or (first and last and int(last) < int(first)):
             raise UsageError(_refusal(text, how))

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Mapping
 
-_SIZE = re.compile(r"(\d{1,9})([KM]?)", re.IGNORECASE | re.ASCII)
-_RANKS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
+_SIZE = r"(?ai)(\d{1,9})([KM]?)"
+_RANKS = r"(?a)(\d{1,6})(?:-(\d{1,6}))?"
 
 
 def look(args: Namespace, environ: Mapping[str, str]) -> Look:
@@ -57,7 +57,7 @@ def prefixes(
 def _global_ranks(text: str) -> frozenset[int]:
     ranks: set[int] = set()
     for part in text.replace(" ", "").split(","):
-        match = _RANKS.fullmatch(part)
+        match = re.fullmatch(_RANKS, part)
         if match is None:
             raise UsageError(f"--console {text}: give global ranks and ranges, such as 0,4-7.")
         ranks |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
@@ -67,7 +67,7 @@ def _global_ranks(text: str) -> frozenset[int]:
 def _line_limit(text: str | None) -> int:
     if text is None:
         return LONGEST_HELD
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     size = int(match[1]) << 10 * " KM".index(match[2].upper() or " ") if match else 0
     if not 0 < size <= LONGEST_HELD:
         raise UsageError(f"--line-limit {text}: give 1 to 128M, such as 200, 64K or 1M.")

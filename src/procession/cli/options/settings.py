@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HANDLERS = ("null", "console", "dynamic_rendezvous")
 _TO_FILE = "jsonl:"
-_SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = r"(?ai)([0-9]{1,15})([KMGT]?)(?:i?B)?"
 _LEAST_LOG = (
     64 * 1024
 )  # the last lines in a report come from the last 16 KiB, which have to be there
@@ -119,7 +119,7 @@ def log_limit(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     if match is None:
         raise UsageError(f"--log-limit {text}: give bytes, or a size such as 64K, 500M or 2G.")
     limit = int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ")

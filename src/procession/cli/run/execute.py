@@ -87,7 +87,6 @@ class Run:
     ) -> None:
         self.plan = plan
         self._guardian = guardian
-        self._exclusive = guardian is not None  # the command's own process
         self.gate = gate
         self._directory = directory
         self._stop_file = stop_file
@@ -122,8 +121,9 @@ class Run:
 
     def _decided(self) -> None:
         """What the report says is what the command ends with: from now on a signal changes nothing."""
-        if self._exclusive:
+        if self._guardian is not None:  # the command's own process
             self.gate.silence()
+            self._guardian.dismiss()  # it ends while the report is written
 
     def make_attempts(self) -> None:
         """Start the gang, and again after a failure as long as the policy says so.
@@ -256,7 +256,7 @@ class Run:
             forward_signals=self.plan.forwarded,
             stop_file=self._stop_file,
             run_id=self._mark,
-            exclusive=self._exclusive,
+            exclusive=self._guardian is not None,
             guardian=self._guardian,
             isolate=self.plan.isolate,
             preload=self.plan.preload,

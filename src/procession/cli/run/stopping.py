@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from procession._report.words import NOT_AVAILABLE
 from procession.cli.say import say
-from procession.multiprocessing.errors.failure import NOT_AVAILABLE
 from procession.multiprocessing.stop_file import StopFile
 
 if TYPE_CHECKING:

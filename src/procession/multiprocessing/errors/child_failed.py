@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from procession._report.errorfile import NONE, interpret, summary
 from procession._report.ledger import Ledger
-from procession.multiprocessing.errors.failure import NOT_AVAILABLE, ProcessFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from procession._report.view import FailureView, ReportView
+    from procession._report.view import ReportView
+    from procession.multiprocessing.errors.failure import ProcessFailure
 
-__all__ = ["ChildFailedError"]
+__all__ = ["ChildFailedError", "hand_on"]
 
 
 class ChildFailedError(Exception):
@@ -74,44 +73,14 @@ class ChildFailedError(Exception):
 
     def report(self) -> ReportView:
         """The report as plain data."""
-        from procession._report.view import ReportView
+        from procession.multiprocessing.errors.viewing import view_of
 
-        ordered = sorted(self.failures.items(), key=lambda item: item[1].timestamp_ns or 0)
-        return ReportView(
-            self.name,
-            tuple(_view(rank, failure) for rank, failure in ordered),
-            tuple(_view(rank, failure) for rank, failure in self.stopped.items()),
-            self.ledger,
-            self.earlier,
-            self.notes,
-        )
+        return view_of(self)
 
 
-def _view(rank: int, failure: ProcessFailure) -> FailureView:
-    from procession._report.view import FailureView
+def hand_on(error: ChildFailedError) -> None:
+    """Make the first failure's error file that of this process, as `record` does."""
+    from procession.multiprocessing.errors.handlers import get_error_handler
+    from procession.multiprocessing.errors.recording import leave_word
 
-    said, evidence = interpret(failure.error_file_data), failure.evidence
-    ns = failure.timestamp_ns or 0
-    return FailureView(
-        rank=rank,
-        local_rank=failure.local_rank,
-        pid=failure.pid,
-        exitcode=failure.exitcode,
-        timestamp_ns=ns,
-        time=f"{failure.timestamp_isoformat()}.{ns // 1000 % 10**6:06d}",
-        host=failure.host,
-        core_dumped=evidence.core_dumped,
-        duration=evidence.duration,
-        message="" if said.message == NONE else summary(said.message),
-        exception_type=said.exception_type,
-        traceback=said.traceback,
-        last_lines=evidence.last_lines,
-        error_file="" if failure.error_file == NOT_AVAILABLE else failure.error_file,
-        problem=failure.problem,
-        stdout=evidence.stdout,
-        stderr=evidence.stderr,
-        oom=evidence.oom,
-        shared_memory=evidence.shared_memory,
-        core=evidence.core,
-        hastened_by=evidence.hastened_by,
-    )
+    leave_word(get_error_handler(), error)

@@ -10,13 +10,11 @@ from typing import Any
 
 from procession._report.errorfile import NONE, read_error_file
 from procession._report.evidence import Evidence
-from procession._report.words import signal_name
+from procession._report.words import NOT_AVAILABLE, signal_name
 
-__all__ = ["JSON", "NOT_AVAILABLE", "ProcessFailure"]
+__all__ = ["JSON", "ProcessFailure"]
 
 JSON = dict[str, Any]
-
-NOT_AVAILABLE = "<N/A>"
 
 
 @dataclass

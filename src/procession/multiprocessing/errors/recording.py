@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from procession._log import Logger
+from procession._report.words import NOT_AVAILABLE
 from procession.multiprocessing.errors.child_failed import ChildFailedError
-from procession.multiprocessing.errors.failure import NOT_AVAILABLE
 from procession.multiprocessing.errors.handlers import get_error_handler
 
 if TYPE_CHECKING:
