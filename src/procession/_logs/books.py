@@ -110,10 +110,10 @@ class Book(Followed):
             self._release(size - self._limit + step(self._limit))
         return count, False
 
-    def settle(self) -> None:
+    def settle(self, *, calm: bool) -> None:
         """Write down what has waited for long enough; nothing while nothing is booked."""
         if self._index.waits:
-            self._index.settle(time.time_ns())
+            self._index.settle(time.time_ns(), calm=calm)
             if self._space is not None:
                 self._space.look(time.monotonic())
 

@@ -254,8 +254,8 @@ class Followed:
             self._complain(error.strerror or str(error))
             return b""
 
-    def settle(self) -> None:
-        """What is to be done now and then, whether there is news or not."""
+    def settle(self, *, calm: bool) -> None:
+        """What is to be done now and then, and more of it in a calm moment."""
 
     def size(self) -> int:
         """Return the file's size now, -1 where it cannot be told."""

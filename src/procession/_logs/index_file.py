@@ -64,12 +64,18 @@ class IndexWriter:
             return
         self._waiting.append(record)
         self._begun_ns = ns
-        if len(self._waiting) >= _GATHERED or not self._made:
-            self.write()  # the first at once: who looks for the index finds one
+        if len(self._waiting) >= _GATHERED:
+            self.write()
 
-    def settle(self, ns: int) -> None:
-        """Write what has waited for long enough."""
-        if self._waiting and not 0 <= ns - self._waiting[0].ns < _PATIENCE:
+    def settle(self, ns: int, *, calm: bool = True) -> None:
+        """Write what has waited for long enough.
+
+        Args:
+            ns: The time, wall-clock.
+            calm: There is time to make a file: who looks for the index then finds one, however early.
+        """
+        first = calm and not self._made
+        if self._waiting and (first or not 0 <= ns - self._waiting[0].ns < _PATIENCE):
             self.write()
 
     def write(self) -> None:

@@ -96,7 +96,7 @@ class Lookout:
             self._look_at_hot(now)
         if now >= self._net_due:
             for file in tuple(self._intervals):
-                file.settle()
+                file.settle(calm=False)
                 self._look_at(file)
             self._end_idle_watches()
             self._net_due = now + self._net_period()

@@ -30,6 +30,8 @@ logger = Logger(__name__)
 
 _BATCH = 256 * 1024  # gathered in one sink before it is handed on
 _IDLE_PART = 0.3  # seconds after which an unfinished line is shown on a terminal
+_CALM = 0.02  # seconds without news
+_FEW = 32  # files
 _FRAME = 0.1  # seconds between two states of the lines that are drawn again and again
 
 
@@ -49,6 +51,8 @@ class Pump:
         self._parts: dict[Output, float] = {}  # with unfinished lines, and when to show them
         self._behind: dict[Sink, dict[Followed, None]] = {}  # files that wait for a blocked sink
         self._floors: dict[str, Floor] = {}  # of the files whose beginnings may be released
+        self._unsettled: dict[Followed, None] = {}  # with more to be done in a calm moment
+        self._calm_due = math.inf  # when that has come, if nothing happens until then
         self._pace = Pace()
         self.wakeups = Wakeups()
         self.lookout = Lookout()
@@ -132,6 +136,7 @@ class Pump:
         now = time.monotonic()
         if self._pace.is_load(len(files), now) or self.lookout.is_hot:
             self.lookout.relieve(files, now)
+        self._settle(files, now)
         self._dismiss_drained()
 
     def _timeout(self, now: float) -> float:
@@ -139,7 +144,8 @@ class Pump:
         if any(not file.waits for file in self.lookout.news):
             return 0.0
         folded = [view.fold.due() for view in self._views if view.fold]
-        due = min(self.lookout.due(), *self._parts.values(), *folded, now + 3600.0)
+        calm = self._calm_due if self._unsettled and not self.lookout.is_hot else math.inf
+        due = min(self.lookout.due(), calm, *self._parts.values(), *folded, now + 3600.0)
         return max(0.0, due - now)
 
     def _rest_or_not(self, now: float) -> None:
@@ -167,6 +173,17 @@ class Pump:
             if file in self.lookout.news and not file.waits:
                 self._visit(file)
         return files
+
+    def _settle(self, files: Sequence[Followed], now: float) -> None:
+        """Let files that were read do what has time, a few in a turn, once nothing is in a hurry."""
+        if files:
+            self._unsettled.update(dict.fromkeys(files))
+        if files or self.lookout.is_hot:
+            self._calm_due = now + _CALM
+        elif now >= self._calm_due:
+            for file in tuple(self._unsettled)[:_FEW]:
+                del self._unsettled[file]
+                file.settle(calm=True)
 
     def _visit(self, file: Followed) -> None:
         del self.lookout.news[file]
@@ -274,6 +291,7 @@ class Pump:
 
     def _retire(self, file: Followed) -> None:
         self.lookout.remove(file)
+        self._unsettled.pop(file, None)
         file.leave(self._floors)
         for files in self._behind.values():
             files.pop(file, None)
