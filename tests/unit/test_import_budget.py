@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 MODULES_AT_MOST = 170
 TOO_HEAVY = {"torch", "rich", "asyncio", "psutil"}
 
@@ -29,6 +31,33 @@ def test_the_library_is_light() -> None:
     assert "procession.multiprocessing" in loaded
     assert loaded & TOO_HEAVY == set()
     assert len(loaded) <= MODULES_AT_MOST, sorted(loaded)
+
+
+# What tells of failures, and what only some runs need: a run in which all is well imports none of it.
+NOT_FOR_A_START = {
+    "ctypes",
+    "selectors",
+    "procession._report.errorfile",
+    "procession._report.evidence",
+    "procession.multiprocessing.errors.error_handler",
+    "procession.multiprocessing.errors.failure",
+    "procession.multiprocessing.failures",
+    "procession.multiprocessing.guarded",
+    "procession.numa",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cli.run.execute",
+        "multiprocessing.subprocess_context",
+        "multiprocessing.tail_log",
+        "_logs.books",
+    ],
+)
+def test_what_a_run_imports_does_not_tell_of_failures(name: str) -> None:
+    assert modules_after_import(f"procession.{name}") & NOT_FOR_A_START == set()
 
 
 def test_a_heavy_import_is_seen() -> None:

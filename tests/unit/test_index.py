@@ -157,6 +157,15 @@ def test_the_first_record_is_there_at_once_and_others_within_a_second(tmp_path: 
     assert list(index.ends) == [10, 20]
 
 
+def test_amid_a_flood_no_file_is_made_before_a_second_is_over(tmp_path: Path) -> None:
+    writer = IndexWriter(str(tmp_path / "stdout.log"))
+    writer.note(10, SECOND)
+    writer.settle(2 * SECOND - 1, calm=False)
+    assert os.listdir(tmp_path) == []
+    writer.settle(2 * SECOND, calm=False)
+    assert len(os.listdir(tmp_path)) == 1
+
+
 def test_what_comes_together_is_one_record(tmp_path: Path) -> None:
     clock = Clock(tmp_path)
     clock.grow(1, 0)
