@@ -342,22 +342,15 @@ class PContext(abc.ABC):
                 f"the guardian of {self.name!r} (run {self._run_id}) was killed; "
                 "its workers have been killed and reaped"
             )
-        from procession.multiprocessing.ends import ledger_of
+        from procession.multiprocessing.ends import failures_of, ledger_of
         from procession.multiprocessing.results import RunProcsResult
 
-        failures, stopped = self._failures(gang)
+        failures, stopped = failures_of(gang, self.stdouts, self.stderrs)
         ledger = ledger_of(gang, stopped.keys())
         ended = sum(fate.exitcode is not None for fate in ledger.workers)
         values = self._return_values(failures, stopped) if ended == self.nprocs else {}
         outs, errs, dropped = self.stdouts, self.stderrs, self._captures.dropped
         return RunProcsResult(values, failures, outs, errs, stopped, ledger, dropped)
-
-    def _failures(self, gang: Gang) -> tuple[Failures, Mapping[int, ProcessFailure]]:
-        if not any(worker.exitcode for worker in gang.workers.values()):
-            return {}, {}
-        from procession.multiprocessing.failures import explain
-
-        return explain(gang, self.stdouts, self.stderrs)
 
     def _release(self) -> None:
         # Last in, first out: tails drain, the guardian goes, the subreaper flag and the handlers

@@ -1,4 +1,4 @@
-"""From a gang's end to its ledger: how each worker ended, what it left."""
+"""From a gang's end to its ledger, how each worker ended and what it left, and to its failures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,26 @@ from procession._report.ledger import Ledger, Life, Remnant, Stuck, fates, owner
 from procession._report.words import signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from procession._guardian.sweep import Left
     from procession._loop.gang import Gang
     from procession._loop.worker import Worker
+    from procession.multiprocessing.errors import ProcessFailure
+    from procession.multiprocessing.failures import Failures
 
-__all__ = ["ledger_of"]
+__all__ = ["failures_of", "ledger_of"]
+
+
+def failures_of(
+    gang: Gang, stdouts: Mapping[int, str], stderrs: Mapping[int, str]
+) -> tuple[Failures, Mapping[int, ProcessFailure]]:
+    """Return those that failed and those that we ended; nothing is imported for a gang without either."""
+    if not any(worker.exitcode for worker in gang.workers.values()):
+        return {}, {}
+    from procession.multiprocessing.failures import explain
+
+    return explain(gang, stdouts, stderrs)
 
 
 def ledger_of(gang: Gang, stopped: Collection[int]) -> Ledger:
