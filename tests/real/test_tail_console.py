@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from procession.testing import wait_gone
 
 # What the children below begin with: their console is what the test passes as fd 1 and 2.
 HEAD = """
@@ -54,6 +57,10 @@ class Child:
     def hear(self, text: str) -> None:
         """Wait until the child says this."""
         assert self.said.readline() == text + "\n"
+
+    def heard_within(self, seconds: float) -> bool:
+        """Whether the child says anything in this time."""
+        return bool(select.select([self.said], [], [], seconds)[0])
 
     def go_on(self) -> None:
         """Let the child go beyond its next read of a line."""
@@ -181,6 +188,34 @@ class TestBlocked:
         assert child.process.stderr
         warning = child.process.stderr.read().decode()
         assert f"{left} bytes of {child.path} were not shown" in warning
+
+    @pytest.mark.stress
+    def test_the_time_in_which_the_launcher_is_stopped_does_not_count(
+        self, folder: Path, pipe: tuple[int, int]
+    ) -> None:
+        """As by Ctrl-Z: the console has not refused what it was not offered."""
+        reader, writer = pipe
+        code = """
+tail.SINK_PATIENCE = 3.0
+def stop_all():
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGSTOP)
+threading.Thread(target=stop_all).start()
+log.stop()
+say(str(log.skipped))
+"""
+        child = start("import signal\n" + BLOCKED + code, folder, writer)
+        wait_until_full(writer)
+        child.go_on()
+        child.hear("main thread runs")
+        os.waitid(os.P_PID, child.process.pid, os.WSTOPPED)
+        assert wait_gone([child.process.pid], 5) == [child.process.pid]
+        child.process.send_signal(signal.SIGCONT)
+        assert not child.heard_within(1)
+        os.close(writer)
+        assert read_all(reader) == prefixed(LINES + b"and more\n")
+        child.hear("{}")
+        assert child.end() == 0
 
     def test_the_warning_does_not_block_on_the_same_console(
         self, folder: Path, pipe: tuple[int, int]

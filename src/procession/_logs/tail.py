@@ -30,6 +30,8 @@ logger = Logger(__name__)
 SINK_PATIENCE = 5.0
 # So long others wait for the thread while the write of a caller's text stream has it.
 _THREAD_PATIENCE = 1.0
+# A wait that ends so much later than it should was one of a process that had been stopped, or starved.
+_LATE = 1.0
 # So long a message waits for a place of its own on the terminal.
 _CLEARING_PATIENCE = 0.1
 
@@ -149,8 +151,12 @@ def _start_pump() -> tuple[Pump, threading.Thread]:
 def _drained(view: View, pump: Pump) -> bool:
     """Wait until a view has been shown; False if a sink keeps it from that."""
     while (left := SINK_PATIENCE - _stalled_for(view, pump)) > 0 and not pump.ended:
+        due = time.monotonic() + left
         if view.drained.wait(left):
             break
+        if time.monotonic() > due + _LATE:  # nobody has offered the sinks anything in this time
+            for sink in list(view.sinks):
+                sink.end_wait()
     return view.drained.is_set() or pump.ended
 
 
