@@ -26,7 +26,7 @@ from procession._os import proc
 from procession._os.proc import Stat, ancestry, everybody, stat
 from procession.errors import GuardianLostError
 from procession.multiprocessing import DefaultLogsSpecs, PContext, Std, Supervision, start_processes
-from procession.testing import bearers, stop, wait_gone
+from procession.testing import RollCall, bearers, stop, wait_gone
 
 
 @pytest.fixture
@@ -186,6 +186,34 @@ def test_a_worker_that_could_not_die_is_none_of_the_next_gangs(
         assert following.wait(0.5) is None
         following.close(signal.SIGKILL, 0)
     kept.close()
+
+
+def test_what_is_told_too_late_that_all_is_over_has_time_to_end(
+    frozen: Path, tmp_path: Path
+) -> None:
+    """A filter behind the worker, on a host that is busy: it writes its last lines when its turn comes."""
+    roll = RollCall()
+    filters = f"exec > >(echo $BASHPID > {roll.path}; exec cat > {tmp_path / 'out'}); read < {tmp_path / 'go'}; echo last"
+    os.mkfifo(tmp_path / "go")
+    with (
+        roll,
+        start_processes(
+            "w",
+            "bash",
+            {0: ("-c", filters)},
+            {0: {}},
+            DefaultLogsSpecs(str(tmp_path / "logs"), redirects=Std.ALL),
+        ) as context,
+    ):
+        (pid,) = map(int, roll.lines(1))
+        (frozen / "cgroup.procs").write_text(str(pid))
+        (tmp_path / "go").write_text("!\n")
+        assert wait_gone(context.pids().values()) == []
+        threading.Timer(1, (frozen / "freezer.state").write_text, ("THAWED",)).start()
+        result = context.wait()
+        assert result is not None
+        assert (result.is_failed(), result.ledger.swept) == (False, ())
+    assert (tmp_path / "out").read_text() == "last\n"
 
 
 def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
-from procession._guardian.sweep import PATIENCE, _patience, look
+from procession._guardian import sweep
+from procession._guardian.sweep import end_all, look
 from procession._os.proc import Stat
 
 
@@ -44,18 +47,27 @@ def test_who_is_left(looks: list[tuple[set[int], set[int]]], found: set[int], ta
     assert chased == [pids for pids, _ in looks[: taken - 1]]
 
 
+NOBODY = 1 << 22  # above all pids (pid_max, proc_sys_kernel(5))
+
+
 @pytest.mark.parametrize(
-    ("states", "killed", "longer"),
+    ("states", "killable", "is_stuck"),
     [
-        ({1: "R"}, {1}, True),  # it waits for a processor, on which to die
-        ({1: "R"}, set(), False),  # somebody else's
-        ({1: "D"}, {1}, False),
-        ({1: "D", 2: "R"}, {1, 2}, True),
-        ({1: "D", 2: "R"}, {1}, False),
+        ("RRRRRRRRRRRRRRRRRRRR", True, False),  # it waits for a processor to die on
+        ("RRDRRRDRRRDRRRDRRRDR", True, False),
+        ("DDDDDDDDDDDDDDDDDDDD", True, True),
+        ("RRDDDDDDDDDDDDDDDDDD", True, True),
+        ("RRRRRRRRRRRRRRRRRRRR", False, True),  # of another user
+        ("R" * 200, True, True),  # for half a minute and more
     ],
 )
-def test_how_long_is_waited_for_who_has_been_killed(
-    states: dict[int, str], killed: set[int], longer: bool
+def test_who_is_given_up(
+    states: str, killable: bool, is_stuck: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {pid: stat(state) for pid, state in states.items()}
-    assert (_patience(killed, found) > PATIENCE) == longer
+    clock = count(0, 0.25)
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(sweep, "_kill", lambda *_: killable)
+    looks = iter([{NOBODY: stat(state)} for state in states])
+    killed, stuck = end_all(lambda: next(looks, {}), lambda _: None)
+    assert [left[0] for left in stuck] == [NOBODY] * is_stuck
+    assert [left[0] for left in killed] == [NOBODY] * (not is_stuck)

@@ -37,9 +37,7 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 # Where an exec'd guardian finds its channel, the run's lock, and where to report on its namespace.
 _CHANNEL_FD, _LOCK_FD, _REPORT_FD = 3, 4, 5
 _DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-_FAREWELL = (
-    1.0  # seconds for a guardian that was killed to be gone; one in state D is not waited for
-)
+_FAREWELL = 1.0  # seconds for a guardian that was killed to be gone; in state D it may never be
 
 
 class Guardian:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # a setuid child of another user cannot be signalled at all. Neither is waited for beyond this.
 PATIENCE = 2.0  # seconds without any change among the survivors
 # Who has been killed and is to run (state R) dies once a processor is free for it.
-_FOR_PROCESSORS = 10.0  # seconds likewise
+_FOR_PROCESSORS = 30.0  # seconds likewise
 _PAUSE = 0.02  # seconds between looks where no child's death wakes us earlier
 _LOOK = 0.05  # the same, where all of /proc is to be looked through
 
@@ -120,11 +120,14 @@ def end_all(
     """
     killed: dict[int, Left] = {}
     survivors: frozenset[int] = frozenset()
-    since = time.monotonic()
+    since = moved = time.monotonic()
     while found := find():
+        now = time.monotonic()
         if survivors != found.keys():
-            survivors, since = frozenset(found), time.monotonic()
-        elif time.monotonic() > since + _patience(killed, found):
+            survivors, since, moved = frozenset(found), now, now
+        elif _are_dying(found, killed):
+            moved = now
+        if now > min(moved + PATIENCE, since + _FOR_PROCESSORS):
             break
         described = describe(found, leaders, number)
         killed.update({pid: described[pid] for pid, stat in found.items() if _kill(pid, stat)})
@@ -133,10 +136,14 @@ def end_all(
     return [left for pid, left in killed.items() if pid not in found], [*stuck.values()]
 
 
-def _patience(killed: Collection[int], found: dict[int, Stat]) -> float:
-    """For how long to wait for a change among those that live on after SIGKILL. Pure."""
-    doomed = any(stat.state == "R" and pid in killed for pid, stat in found.items())
-    return _FOR_PROCESSORS if doomed else PATIENCE
+def _are_dying(found: dict[int, Stat], killed: Collection[int]) -> bool:
+    """Whether some that were killed only wait for a processor: that takes as long as the host is busy."""
+    return any(stat.state == "R" for pid, stat in found.items() if pid in killed)
+
+
+def are_busy(found: dict[int, Stat]) -> bool:
+    """Whether some wait for a processor or a disk: who has been told that it is over ends of it then."""
+    return any(stat.state in "RD" for stat in found.values())
 
 
 def describe(

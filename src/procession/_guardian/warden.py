@@ -8,7 +8,7 @@ import time
 from errno import EMFILE
 
 from procession._guardian.starters import Order, close_all
-from procession._guardian.sweep import describe, kill_group, sweep, wake_and_send
+from procession._guardian.sweep import are_busy, describe, kill_group, sweep, wake_and_send
 from procession._guardian.warmth import Warmth
 from procession._os.boottime import boottime_ns
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
@@ -36,6 +36,7 @@ _NEVER = float("inf")
 # Seconds of processor time between two sleeps of the loop. An interpreter without memory may never come to
 # an end: to unwind an exception it needs an int, for which CPython 3.11 tries for ever (Python/ceval.c).
 _MOST_WORK = 10.0
+_BUSY = 10  # so many times as long are orphans spared that only wait for a processor or a disk
 _BREATH = 0.01  # seconds between looks for orphans while leaders die: each lists all children
 
 
@@ -81,6 +82,7 @@ class Warden:
             set()
         )  # orphans that were seen to have ended, of whom no child can come
         self._spared_until = -_NEVER  # when they are signalled; all in monotonic seconds
+        self._busy_until = -_NEVER  # the same of those that have something to do
         self._fuse = 0  # CLOCK_BOOTTIME ns at which all is to end, 0 for never
 
     def run(self) -> None:
@@ -215,6 +217,7 @@ class Warden:
         self._dead.clear()
         self._look_at = 0.0
         self._spared_until = time.monotonic() + message[2]
+        self._busy_until = time.monotonic() + message[2] * _BUSY
         self._hush_if_due()
 
     def _unreaped(self) -> set[int]:
@@ -373,8 +376,9 @@ class Warden:
         listed = set(children(os.getpid())) - known
         orphans = living(listed)
         found = {**orphans, **living(descendants(orphans))}
-        if time.monotonic() < self._spared_until:
-            self._look_at = self._spared_until
+        now = time.monotonic()
+        if now < self._spared_until or (now < self._busy_until and are_busy(found)):
+            self._look_at = max(self._spared_until, now + _BUSY * _BREATH)
         else:
             self._signal_orphans(found)
         if orphans or self._leaders:
