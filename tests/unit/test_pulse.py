@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
 import pytest
 
 from procession._guardian.pulse import Pulse, Remedy
-from procession._os.vitals import Vitals, parse_vitals
+from procession._os.vitals import Vitals, is_runnable, parse_vitals
 
 SECOND = 10**9
 ROUSE, KILL = Remedy.ROUSE, Remedy.KILL
@@ -84,3 +89,19 @@ STAT = b"12 (a) b) S 1 12 12 0 -1 4194560 141 0 0 0 250 50 0 0 20 0 1 0 77 5 6 7
 def test_vitals_as_the_kernel_tells_them() -> None:
     assert parse_vitals(STAT, b"123456789 42 17\n") == Vitals("S", 123456789, 17)
     assert parse_vitals(STAT, b"") == Vitals("S", 3 * SECOND, 0)
+
+
+def comes_true(question: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while not (true := question()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return true
+
+
+@pytest.mark.parametrize(("life", "runs"), [("while True: pass", True), ("input()", False)])
+def test_who_gets_on(life: str, runs: bool) -> None:
+    argv = [sys.executable, "-S", "-c", life]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
+        assert comes_true(lambda: is_runnable(child.pid) is runs)
+        child.kill()
+    assert not is_runnable(child.pid)

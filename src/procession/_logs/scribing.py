@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from procession._log import Logger
 from procession._os.deaths import peek, reap
 from procession._os.kernel import open_pidfd
+from procession._os.vitals import is_runnable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,18 +130,22 @@ class Scribing:
         return self._lost()
 
     def _wait(self) -> bool:
-        """Wait for the scribe's end; False if it makes no progress."""
+        """Wait for the scribe's end; False if it makes no progress, and not for want of a processor."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         least, until = self._left, time.monotonic() + _PATIENCE
-        while poll.poll(max(0.0, until - time.monotonic()) * 1000):
+        while True:
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                if not is_runnable(self._pid):
+                    return False
+                until = time.monotonic() + _PATIENCE
+                continue
             heard = self._control.recv(65536)
             if not heard:
                 return True
             self._hear(heard)
             if self._left < least:
                 least, until = self._left, time.monotonic() + _PATIENCE
-        return False
 
     def _hear(self, heard: bytes) -> None:
         self._said += heard

@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from procession._logs.relay import copy_size
+from procession._os.vitals import is_runnable
 
 _OFLAG = 1  # its place in what termios.tcgetattr returns
 _PATIENCE_MS = 5000  # for a relay to show what the rank has written last
@@ -69,7 +70,9 @@ class Terminal:
             self._control.send(b"end")
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        if not poll.poll(_PATIENCE_MS):
+        while not (ended := poll.poll(_PATIENCE_MS)) and is_runnable(self._pid):
+            continue  # it writes the file too, and only waits for a processor
+        if not ended:
             os.kill(self._pid, signal.SIGKILL)
             poll.poll(_PATIENCE_MS)
         self._control.close()

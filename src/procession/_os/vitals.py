@@ -40,6 +40,12 @@ def vitals(pid: int) -> Vitals | None:
     return parse_vitals(line, read(f"/proc/{pid}/schedstat") or b"") if line else None
 
 
+def is_runnable(pid: int) -> bool:
+    """True if ``pid`` has a processor or waits for one: it gets on as fast as the host lets it."""
+    facts = vitals(pid)
+    return facts is not None and facts.runnable
+
+
 def parse_vitals(stat: bytes, schedstat: bytes) -> Vitals:
     """Make them of two files of /proc; the second is empty where the kernel keeps none. Pure.
 
