@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,13 @@ from procession.agent.server import local_elastic_agent as agents
 from procession.agent.server.health_check_server import HealthCheckServer
 from procession.multiprocessing import DefaultLogsSpecs, Std
 from procession.rendezvous.alone import Alone
-from procession.timer import FileTimerClient, FileTimerRequest, FileTimerServer, TimerRequest
+from procession.timer import (
+    FileTimerClient,
+    FileTimerRequest,
+    FileTimerServer,
+    TimerRequest,
+    file_based_local_timer,
+)
 from procession.timer.api import RequestQueue
 from procession.timer.local_timer import MultiprocessingRequestQueue
 
@@ -226,6 +233,30 @@ def test_requests_come_through_a_pipe(pipe: str) -> None:
     assert server._request_count == 4
     assert said == ["watchdog started"]
     assert not os.path.exists(pipe)
+
+
+def test_who_lets_go_in_time_is_heard_in_time(pipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may stand still between its look at the pipe and its look at the clock."""
+    said: list[str] = []
+    server = FileTimerServer(pipe, "job", 0, log_event=lambda name, _: said.append(name))
+    reader, client = file_based_local_timer._Pipe(pipe), FileTimerClient(pipe, signal=0)
+    client.acquire("block", 100)
+
+    def moments() -> Iterator[float]:
+        yield from (50, 50, 99)
+        client.release("block")
+        while True:
+            yield 101
+
+    clock = moments()
+    monkeypatch.setattr(file_based_local_timer, "time", SimpleNamespace(time=lambda: next(clock)))
+    with reader:
+        server._run_watchdog(reader)
+        assert len(kept(server)) == 1
+        server._run_watchdog(reader)
+    assert kept(server) == set()
+    assert said == []
+    server.stop()
 
 
 def test_many_clients_at_once_lose_nothing(pipe: str) -> None:

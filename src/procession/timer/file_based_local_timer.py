@@ -243,11 +243,14 @@ class FileTimerServer:
                 self._last_progress_time = int(time.time())
 
     def _run_watchdog(self, pipe: _Pipe) -> None:
-        lines = pipe.read(0 if self._run_once else self._seconds_to_wait())
-        requests = list(_requests(lines))
+        pipe.wait(0 if self._run_once else self._seconds_to_wait())
+        now = (
+            time.time()
+        )  # before what was sent by then is read: who let go in time is heard in time
+        requests = list(_requests(pipe.read()))
         self._is_client_started = self._is_client_started or bool(requests)
         self.register_timers(requests)
-        expired = self.get_expired_timers(time.time())
+        expired = self.get_expired_timers(now)
         log_debug_info_for_expired_timers(
             self._run_id, {pid: [t.to_json() for t in timers] for pid, timers in expired.items()}
         )
@@ -314,11 +317,14 @@ class _Pipe:
         with suppress(OSError):  # full: it will wake; closed: nobody waits
             os.write(self._writer, b"\n")
 
-    def read(self, seconds: float) -> list[bytes]:
-        """Wait for lines, so many seconds at most, and return all whole ones that are there."""
+    def wait(self, seconds: float) -> None:
+        """Wait for lines, so many seconds at most."""
         poller = select.poll()
         poller.register(self._reader, select.POLLIN)
         poller.poll(seconds * 1000)
+
+    def read(self) -> list[bytes]:
+        """Return all whole lines that are there."""
         with suppress(BlockingIOError):
             while data := os.read(self._reader, _PIECE):
                 self._rest += data
