@@ -235,7 +235,10 @@ class Gang:
 
     def living(self) -> list[Worker]:
         """Return the workers whose death has not been reported."""
-        return [worker for worker in self.workers.values() if worker.exitcode is None]
+        known = tuple(
+            self.workers.values()
+        )  # at once: a signal's handler asks while a thread may add
+        return [worker for worker in known if worker.exitcode is None]
 
     # ---- the loop
 

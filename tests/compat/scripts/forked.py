@@ -68,5 +68,6 @@ def all_reduce() -> Any:
     dist.init_process_group("gloo", rank=rank, world_size=int(os.environ["WORLD_SIZE"]))
     total = torch.tensor([float(rank)])
     dist.all_reduce(total)
+    dist.barrier()  # rank 0 keeps the store, so it must not be the first to leave
     dist.destroy_process_group()
     return float(total)
