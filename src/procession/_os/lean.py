@@ -96,8 +96,10 @@ def become_deaf() -> None:
     for signum in (SIGHUP, SIGINT, SIGQUIT, SIGTERM):
         _signal.signal(signum, IGNORE)
     _signal.signal(SIGCHLD, DEFAULT)
-    if _signal.getsignal(_signal.SIGPROF) != IGNORE:  # else what is exec'd goes on ignoring it
-        _signal.signal(_signal.SIGPROF, DEFAULT)  # which `end_after` counts on
+    # `end_after` counts on the default; but what is exec'd goes on ignoring it, and what is forked from us
+    # may be profiled by C code, whose handlers Python does not know (None).
+    if _signal.getsignal(_signal.SIGPROF) not in (None, IGNORE):
+        _signal.signal(_signal.SIGPROF, DEFAULT)
     unblock_all()
 
 
