@@ -92,6 +92,7 @@ class Warden:
                 self._wait(self._patience())
                 if not self._burnt():  # whoever is warm would start what it was asked for
                     self._serve()
+            self._warmth.drop_orders()  # nobody is born any more
         finally:
             sweep(
                 os.getpid(), self._settle, self._bury, self._strike, self._unreaped(), self._number
