@@ -78,9 +78,7 @@ class Warden:
         self._hushed: dict[int, Left] = {}
         self._look_at = _NEVER  # when to look for orphans that are to be hushed
         self._looked = -_NEVER  # when that was done last
-        self._dead: set[int] = (
-            set()
-        )  # orphans that were seen to have ended, of whom no child can come
+        self._dead: set[int] = set()  # orphans that had ended: no child can come of them
         self._spared_until = -_NEVER  # when they are signalled; all in monotonic seconds
         self._busy_until = -_NEVER  # the same of those that have something to do
         self._fuse = 0  # CLOCK_BOOTTIME ns at which all is to end, 0 for never
@@ -94,9 +92,7 @@ class Warden:
                     self._serve()
             self._warmth.drop_orders()  # nobody is born any more
         finally:
-            sweep(
-                os.getpid(), self._settle, self._bury, self._strike, self._unreaped(), self._number
-            )
+            self._end_descendants(frozenset())
             if self._leaf is not None:
                 self._leaf.remove()
             while (ending := peek_any()) is not None:  # nobody will acknowledge them any more
@@ -246,19 +242,16 @@ class Warden:
 
     def _sweep(self, _message: Message, _fds: list[int]) -> None:
         self._warmth.drop_orders()
-        killed, stuck = sweep(
-            os.getpid(),
-            self._settle,
-            self._bury,
-            self._strike,
-            self._unreaped(),
-            self._number,
-            self._warmth.kept(),
-        )
+        killed, stuck = self._end_descendants(self._warmth.kept())
         leave_reaping_to_kernel(False)
         self._reap_orphans()
         self._note_deaths()
         self._channel.send(("swept", self._silenced(), killed, stuck))
+
+    def _end_descendants(self, kept: frozenset[int]) -> tuple[list[Left], list[Left]]:
+        unreaped, number = self._unreaped(), self._number
+        me, settle, bury, strike = os.getpid(), self._settle, self._bury, self._strike
+        return sweep(me, settle, bury, strike, unreaped, number, kept)
 
     def _follow(self, message: Message, fds: list[int]) -> None:
         from procession._os.circumstances import enter

@@ -234,11 +234,8 @@ class Gang:
         return deaf
 
     def living(self) -> list[Worker]:
-        """Return the workers whose death has not been reported."""
-        known = tuple(
-            self.workers.values()
-        )  # at once: a signal's handler asks while a thread may add
-        return [worker for worker in known if worker.exitcode is None]
+        """Return the workers whose death has not been reported; a signal's handler may ask."""
+        return [worker for worker in tuple(self.workers.values()) if worker.exitcode is None]
 
     # ---- the loop
 
