@@ -28,6 +28,8 @@ from procession.errors import GuardianLostError
 from procession.multiprocessing import DefaultLogsSpecs, PContext, Std, Supervision, start_processes
 from procession.testing import RollCall, bearers, stop, wait_gone
 
+EXIT = {"x86_64": 60, "aarch64": 93, "riscv64": 93}  # exit(2), which ends a thread alone
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
@@ -214,6 +216,37 @@ def test_what_is_told_too_late_that_all_is_over_has_time_to_end(
         assert result is not None
         assert (result.is_failed(), result.ledger.swept) == (False, ())
     assert (tmp_path / "out").read_text() == "last\n"
+
+
+LEADERLESS = """
+import ctypes, os, sys, threading, time
+def live():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    print(os.getpid(), file=open(sys.argv[1], "w"), flush=True)
+    time.sleep(600)
+threading.Thread(target=live).start()
+ctypes.CDLL(None).syscall(int(sys.argv[2]), 0)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine not in EXIT, reason="exit(2) has another number here")
+def test_who_has_lost_its_first_thread_lives(tmp_path: Path) -> None:
+    """/proc calls it a zombie; it is left by a worker that ends well, and ended as any other."""
+    script = tmp_path / "leaderless.py"
+    script.write_text(LEADERLESS)
+    os.mkfifo(tmp_path / "go")
+    number = EXIT[os.uname().machine]
+    with RollCall() as roll:
+        line = f"{sys.executable} {script} {roll.path} {number} & read < {tmp_path / 'go'}"
+        specs = DefaultLogsSpecs(str(tmp_path / "logs"), redirects=Std.ALL)
+        with start_processes("w", "bash", {0: ("-c", line)}, {0: {}}, specs) as context:
+            (pid,) = map(int, roll.lines(1))
+            (tmp_path / "go").write_text("!\n")
+            result = context.wait()
+            assert result is not None
+            assert [remnant.pid for remnant in result.ledger.swept] == [pid]
+            assert wait_gone([pid]) == []
 
 
 def test_a_stopped_launcher_is_left_alone_and_goes_on(start: Callable[[str], Run]) -> None:

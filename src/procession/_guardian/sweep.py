@@ -137,8 +137,11 @@ def end_all(
 
 
 def _are_dying(found: dict[int, Stat], killed: Collection[int]) -> bool:
-    """Whether some that were killed only wait for a processor: that takes as long as the host is busy."""
-    return any(stat.state == "R" for pid, stat in found.items() if pid in killed)
+    """Whether some that were killed only wait for a processor: that takes as long as the host is busy.
+
+    Of one whose first thread has ended (Z) others are still about to.
+    """
+    return any(stat.state in "RZ" for pid, stat in found.items() if pid in killed)
 
 
 def are_busy(found: dict[int, Stat]) -> bool:

@@ -22,10 +22,17 @@ class Stat:
     ``started`` is in clock ticks since boot: with it a pid names one process for ever.
     """
 
-    __slots__ = ("flags", "name", "parent", "session", "started", "state")
+    __slots__ = ("flags", "name", "parent", "session", "started", "state", "threads")
 
     def __init__(
-        self, name: str, state: str, parent: int, session: int, flags: int, started: int
+        self,
+        name: str,
+        state: str,
+        parent: int,
+        session: int,
+        flags: int,
+        started: int,
+        threads: int = 1,
     ) -> None:
         self.name = name
         self.state = state
@@ -33,11 +40,12 @@ class Stat:
         self.session = session
         self.flags = flags
         self.started = started
+        self.threads = threads
 
     @property
     def alive(self) -> bool:
-        """False for a zombie or a dead process."""
-        return self.state not in "ZXx"
+        """False for a zombie or a dead process; the state is that of its first thread, which may end alone."""
+        return self.state not in "ZXx" or self.threads > 1
 
     @property
     def exiting(self) -> bool:
@@ -77,6 +85,7 @@ def parse_stat(line: bytes) -> Stat:
         session=int(fields[3]),
         flags=int(fields[6]),
         started=int(fields[19]),
+        threads=int(fields[17]),
     )
 
 
