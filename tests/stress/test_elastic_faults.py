@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import statistics
 import time
@@ -123,14 +124,18 @@ def test_a_host_reaches_one_member_only(tmp_path: Path) -> None:
 
 
 def test_hosts_that_see_only_the_store_and_not_each_other(tmp_path: Path) -> None:
-    """Agents speak over the store alone; that workers cannot is theirs to find out."""
+    """Agents speak over the store alone; that workers could not is said before the next ones start."""
     with Net(tmp_path) as net:
         net.start_hosts(1, 2, nnodes="2")
-        net.cut_from(2, [1])
         gang = net.gang_of(1, 2)
+        net.cut_from(2, [1])
         net.fail(gang, 1)
-        net.gang_of(1, 2, after=gang)
-        ended_well(net, 1, 2)
+        for number in (1, 2):
+            code, text = net.ended(number)
+            assert code == 69, text
+            assert re.search(r"h(1 .*cannot connect to h2|2 .*cannot connect to h1) ", text), text
+        assert {line["gang"] for line in net.lines()} == {gang}
+        net.check()
 
 
 def test_a_minute_without_the_store(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ class SignalGate:
                 trap = _Trap(self, signum, action)
                 self._traps.append(trap)
                 self._once = self._once or (trap.below._once if trap.below is not None else None)
+                trap.arm()
 
     def restore(self) -> None:
         """Put the old handlers back and let go of the fds: inside ``held``, on the way out of it.
@@ -251,7 +252,11 @@ class _Trap:
         self.gate = gate
         self._action: Callable[[int], object] | None = action
         self._signum = signum
-        self._old = signal.signal(signum, self._handle)
+        self._old = signal.getsignal(signum)  # known before the first signal can come to us
+
+    def arm(self) -> None:
+        """Be the handler from now on."""
+        signal.signal(self._signum, self._handle)
 
     @property
     def below(self) -> SignalGate | None:
