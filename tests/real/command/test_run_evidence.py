@@ -222,11 +222,11 @@ def test_a_resource_tracker_that_leaves_by_itself_is_not_told_of(here: Any) -> N
 
 FILTERED = """\
 mkfifo pause
-exec > >(while read -r line; do echo "$line"; done > out; read -rt 0.05 _ <> pause; echo bye >> out)
+exec > >(while read -r line; do echo "$line"; done > out; read -rt 0.01 _ <> pause; echo bye >> out)
 echo first
 until [ -s out ]; do sleep 0.01; done
 echo last
-"""  # the end of the filter takes 50 ms, and no process that would have to be started first
+"""  # the end of the filter takes 10 ms, and no process that would have to be started first
 
 
 @pytest.mark.parametrize("grace", ["30", "0"])

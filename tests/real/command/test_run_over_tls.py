@@ -80,7 +80,7 @@ def test_hosts_meet_over_tls_and_nobody_sees_the_password(here: Any, cluster: An
         start(here, cluster, 1, "user=launcher", f"password_file={password}", environ={}),
     ]
     for rank in (0, 1):
-        wait_for_text(told, f'"rank": "{rank}"', 30)
+        wait_for_text(told, f'"rank": "{rank}"', 60)
     assert SECRET not in cmdlines()
     (here.directory / "told.go").touch()
     ends = [host.communicate(timeout=60) for host in hosts]
