@@ -27,6 +27,7 @@ GONE = http.client.RemoteDisconnected("gone")
         (RESET, True, False, NO_TLS),
         (RESET, True, True, ""),
         (RESET, False, False, ""),
+        (RESET, False, True, IT_SPEAKS_TLS),
         (GONE, False, True, IT_SPEAKS_TLS),
         (ConnectionRefusedError(111, "Connection refused"), True, False, ""),
     ],
@@ -37,3 +38,10 @@ def test_hints(error: Exception, tls: bool, connected: bool, hint: str) -> None:
     assert not known.is_mistake
     assert ("TLS" in known.text) == bool(hint)
     assert hint in known.text
+
+
+@pytest.mark.parametrize("error", [RESET, BrokenPipeError(32, "Broken pipe")])
+def test_a_reset_may_be_all_that_comes_of_a_refusal(error: Exception) -> None:
+    """TLS 1.3 looks at our certificate when it has been agreed on, and a reset overtakes what is said of it."""
+    known = problem(error, THERE, Settings((THERE,), tls=True), connected=True)
+    assert "It may want a certificate of ours" in known.text

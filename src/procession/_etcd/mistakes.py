@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -42,11 +41,12 @@ def problem(
     if code is not None:
         return Problem(f"{endpoint}: {_certificate(code, str(error), endpoint, settings)}", True)
     text = f"{endpoint}: {error or type(error).__name__}"
-    # An SSLError has a reason; one who hears TLS and speaks none may hang up before it has read it all.
-    hung_up = isinstance(error, ConnectionResetError) and not connected
+    # An SSLError has a reason. Who does not like what it hears may also hang up before it has read it all: then
+    # TCP forgets what was said of it, and a reset is all that we get (RFC 9293, 3.10.7.4).
+    hung_up = isinstance(error, (ConnectionResetError, BrokenPipeError))
     if settings.tls and (hung_up or hasattr(error, "reason")):
         return Problem(f"{text}. {_refusal(settings) if connected else _no_tls(endpoint)}")
-    if not settings.tls and isinstance(error, http.client.RemoteDisconnected):
+    if not settings.tls and hung_up and connected:  # http.client.RemoteDisconnected is one, too
         return Problem(f"{text}. If it speaks TLS, write https://{endpoint}.")
     return Problem(text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from procession._etcd.access import settings_for
@@ -53,6 +53,9 @@ class EtcdRendezvousBackend(RendezvousBackend):
         self._changed = threading.Event()
         self._settings = settings
         self._watch: Watch | None = None
+        self._newest: tuple[bytes, int] | None = (
+            None  # of what was read here, whatever the watch knows
+        )
         self._lock = threading.Lock()
 
     @property
@@ -70,7 +73,11 @@ class EtcdRendezvousBackend(RendezvousBackend):
 
     def get_state(self) -> tuple[bytes, Token] | None:
         """Return the state and its token."""
-        return _state(self._client.read(self._key).keys)
+        found = _state(self._client.read(self._key).keys)
+        with self._lock:
+            if found is not None and (self._newest is None or found[1] >= self._newest[1]):
+                self._newest = found
+        return found
 
     def set_state(
         self, state: bytes, token: Token | None = None
@@ -84,9 +91,14 @@ class EtcdRendezvousBackend(RendezvousBackend):
         return *found, written or found[0] == state  # an answer that got lost hides a write
 
     def glance(self) -> tuple[bytes, Token] | None:
-        """Return the state as etcd has told it lately."""
-        names, entries = self._watched().keys()
-        return _state(entries) if names else self.get_state()
+        """Return the state as etcd has told it lately, and never an older one than was returned before.
+
+        The watch may be behind what was read: who has just got a seat would be seen waiting for it.
+        """
+        found, newest = _state(self._watched().keys()[1]), self._newest
+        if found is None:
+            return self.get_state()
+        return newest if newest is not None and newest[1] > found[1] else found
 
     def wait_for_change(self, seconds: float) -> None:
         """Sleep until the state has changed, or so many seconds are over."""
@@ -148,5 +160,5 @@ def _conf(params: RendezvousParameters) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _state(entries: tuple[Entry, ...]) -> tuple[bytes, Any] | None:
+def _state(entries: tuple[Entry, ...]) -> tuple[bytes, int] | None:
     return (entries[0].value, entries[0].modified) if entries else None

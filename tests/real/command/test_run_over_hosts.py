@@ -81,6 +81,7 @@ class Hosts:
 
     def __init__(self, here: Any, *place: str) -> None:
         self.here, self.place = here, place
+        self.conf = "request_timeout=10," if "etcd" in place else ""
         self.told = here.directory / "told"
         self.told.mkdir()
         (self.told / "all").touch()
@@ -106,7 +107,12 @@ class Hosts:
         program: tuple[str, ...] = ("s.py",),
         **kw: Any,
     ) -> Any:
-        options = ("--rdzv-conf", f"is_host={int(rank == 0)},{conf}", "--node-rank", str(rank))
+        options = (
+            "--rdzv-conf",
+            f"is_host={int(rank == 0)},{self.conf}{conf}",
+            "--node-rank",
+            str(rank),
+        )
         return self.here.start(*self.place, *options, *words, *program, str(self.told), **kw)
 
     def workers(self, generation: int, count: int) -> list[dict[str, str]]:

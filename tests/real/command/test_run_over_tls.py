@@ -48,7 +48,14 @@ def start(here: Any, cluster: Any, rank: int, *conf: str, environ: dict[str, str
     files = [f"{name}={path}" for name, path in cluster.conf.items()]
     return here.start(
         *("--nnodes", "2", "--rdzv-backend", "etcd", "--rdzv-endpoint", cluster.endpoints),
-        *("--rdzv-id", "job", "--rdzv-conf", ",".join([*files, *conf]), "--node-rank", str(rank)),
+        *(
+            "--rdzv-id",
+            "job",
+            "--rdzv-conf",
+            ",".join(["lease=30,request_timeout=10", *files, *conf]),
+            "--node-rank",
+            str(rank),
+        ),
         *("s.py", str(here.directory / "told")),
         environ=environ,
     )

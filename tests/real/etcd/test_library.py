@@ -30,6 +30,7 @@ from procession.rendezvous import (
     RendezvousTimeoutError,
 )
 from procession.rendezvous.alone import LocalStore
+from procession.rendezvous.etcd_rendezvous_backend import create_backend
 from procession.rendezvous.etcd_store import EtcdStore
 from procession.rendezvous.registry import get_rendezvous_handler
 from procession.rendezvous.store import PrefixStore, Store
@@ -147,6 +148,21 @@ def test_hosts_meet_and_meet_again(meeting: Callable[..., Any]) -> None:
     assert handlers[0].is_closed()
     with pytest.raises(RendezvousClosedError):
         handlers[0].next_rendezvous()
+
+
+def test_a_state_is_never_seen_older_than_it_was_read(meeting: Callable[..., Any]) -> None:
+    """Who has got a seat asks at once who waits, and what etcd tells of changes may be late."""
+    params = RendezvousParameters("etcd", meeting.cluster.endpoints, "run", 1, 1)  # type: ignore[attr-defined]
+    backend, _ = create_backend(params)
+    first = backend.set_state(b"1")
+    assert first is not None
+    assert backend.glance() == first[:2]
+    ask_until(30, lambda: bool(backend._watched().keys()[1]))
+    backend._watched().close()  # nothing is told any more
+    second = backend.set_state(b"2", first[1])
+    assert second is not None
+    assert backend.glance() == second[:2] == (b"2", second[1])
+    backend.close()
 
 
 def test_who_comes_later_is_seen_waiting(meeting: Callable[..., Any]) -> None:

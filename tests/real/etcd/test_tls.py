@@ -40,7 +40,7 @@ def serve(
 
 def refusal(cluster: Any, conf: dict[str, str]) -> ProcessionError:
     """What a client with this conf is told."""
-    client = Client(read_settings(cluster.endpoints, conf, {}))
+    client = Client(read_settings(cluster.endpoints, {"request_timeout": "10", **conf}, {}))
     try:
         with pytest.raises(ProcessionError) as caught:
             client.put("/a", b"")
