@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
 from procession._os.inotify import (
@@ -26,7 +26,7 @@ from procession._os.inotify import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from procession._logs.follow import Followed
 
@@ -61,18 +61,19 @@ class Lookout:
         self.reopen(file)
         self._net_due = min(self._net_due, now + self._net_period())
 
-    def remove(self, file: Followed) -> None:
-        """Look after a file no more; it is closed.
+    def remove(self, files: Collection[Followed]) -> None:
+        """Look after some files no more; they are closed.
 
-        Its watch stays until the net is cast: most files end together, and then all watches do, with
+        Their watches stay until the net is cast: most files end together, and then all watches do, with
         the instance, at a tenth of the price.
         """
-        if (watch := self._watch_of.pop(file, None)) is not None:
-            self._files_of[watch].discard(file)
-        for group in (self._intervals, self._hot, self.news):
-            group.pop(file, None)
-        self._blind.discard(file)
-        file.close()
+        for file in files:
+            self._intervals.pop(file, None)
+            if (watch := self._watch_of.pop(file, None)) is not None:
+                self._files_of[watch].discard(file)
+            file.close()
+        forget(files, self._hot, self.news)
+        self._blind.difference_update(files)
 
     def reopen(self, file: Followed) -> None:
         """Take what is under the file's path now, and watch it or, without it, its directory."""
@@ -139,8 +140,7 @@ class Lookout:
 
     def close(self) -> None:
         """Close everything."""
-        for file in tuple(self._intervals):
-            self.remove(file)
+        self.remove(tuple(self._intervals))
         if self.inotify:
             self.inotify.close()
 
@@ -230,6 +230,13 @@ class Lookout:
         del self._files_of[watch]
         if self.inotify is not None:
             self.inotify.unwatch(watch)
+
+
+def forget(files: Collection[Followed], *groups: dict[Followed, Any]) -> None:
+    """Take files out of groups, most of which have nobody in them."""
+    for group in filter(None, groups):
+        for file in files:
+            group.pop(file, None)
 
 
 def _open_inotify() -> Inotify | None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from procession._log import Logger
-from procession._logs.lookout import Lookout
+from procession._logs.lookout import Lookout, forget
 from procession._logs.pace import Pace
 from procession._logs.wakeups import Wakeups
 from procession._os.processors import all_taken
@@ -101,15 +101,20 @@ class Pump:
     def drain(self, view: View) -> None:
         """Show what the view's files hold now, and then end the view."""
         view.closing = True
+        done = [file for file in view.files if self._is_done(file)]  # nearly all of a thousand
+        self._retire(done)
         for file in tuple(view.files):
-            if not file.is_open:
-                self.lookout.reopen(file)  # it may have come a moment ago
-            if not (file.is_open and file.is_shown()):
-                self._read_out(file)
-            elif file.is_simple and not file.outputs[0].lines.held:  # nearly all of a thousand
-                self._retire(file)
-            else:
+            if file.is_open and file.is_shown():
                 self._drop(file, file.outputs)
+            else:
+                self._read_out(file)
+
+    def _is_done(self, file: Followed) -> bool:
+        """Whether all of a file is shown, whole lines, and nothing of it is left to be done."""
+        if not file.is_open:
+            self.lookout.reopen(file)  # it may have come a moment ago
+            return False
+        return file.is_simple and not file.outputs[0].lines.held and file.is_shown()
 
     def abandon(self, view: View, sinks: Iterable[Sink]) -> None:
         """Show nothing more of the view in these sinks."""
@@ -287,15 +292,14 @@ class Pump:
             self._parts.pop(output, None)
             file.outputs.remove(output)
         if not file.outputs:
-            self._retire(file)
+            self._retire([file])
 
-    def _retire(self, file: Followed) -> None:
-        self.lookout.remove(file)
-        self._unsettled.pop(file, None)
-        file.leave(self._floors)
-        for files in self._behind.values():
-            files.pop(file, None)
-        self._view_of.pop(file).files.remove(file)
+    def _retire(self, files: Sequence[Followed]) -> None:
+        self.lookout.remove(files)
+        forget(files, self._unsettled, *self._behind.values())
+        for file in files:
+            file.leave(self._floors)
+            self._view_of.pop(file).files.remove(file)
 
     def _dismiss_drained(self) -> None:
         for view in [view for view in self._views if view.closing and not view.files]:

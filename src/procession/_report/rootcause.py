@@ -62,9 +62,11 @@ def judge(deaths: Iterable[Death], first_signal_ns: int | None) -> Verdict:
     Returns:
         The verdict. Deaths with exit code 0 are in neither part.
     """
-    bad = [death for death in deaths if death.exitcode != 0]
-    own = [death for death in bad if _self_inflicted(death, first_signal_ns)]
-    stopped = [death for death in bad if not _self_inflicted(death, first_signal_ns)]
+    own: list[Death] = []
+    stopped: list[Death] = []
+    for death in deaths:
+        if death.exitcode != 0:
+            (own if _self_inflicted(death, first_signal_ns) else stopped).append(death)
     return Verdict(tuple(sorted(own, key=failure_time_ns)), tuple(stopped))
 
 

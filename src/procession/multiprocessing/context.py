@@ -329,10 +329,10 @@ class PContext(abc.ABC):
 
     def _begin_release(self) -> None:
         """What goes on by itself while the rest is waited for: the ends of the guardian and the views."""
+        self._captures.finish()  # before the views end, which show what it has written
+        self._views.begin_end()  # before the guardian, which takes this processor when it is woken
         if self._own_guardian is not None:
             self._own_guardian.dismiss()
-        self._captures.finish()  # before the views end, which show what it has written
-        self._views.begin_end()
 
     def _finish(self) -> RunProcsResult:
         gang = self._running_gang()
