@@ -60,6 +60,17 @@ def test_what_a_run_imports_does_not_tell_of_failures(name: str) -> None:
     assert modules_after_import(f"procession.{name}") & NOT_FOR_A_START == set()
 
 
+def test_names_that_are_imported_late_are_there_and_modules_too() -> None:
+    program = (
+        "from procession.multiprocessing import errors; "
+        "print(errors.error_handler.ErrorHandler is errors.ErrorHandler, "
+        "errors.handlers.get_error_handler is errors.get_error_handler, hasattr(errors, 'other'))"
+    )
+    argv = [sys.executable, "-c", program]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    assert said == "True True False\n"
+
+
 def test_a_heavy_import_is_seen() -> None:
     loaded = modules_after_import("asyncio")
     assert "asyncio" in loaded & TOO_HEAVY

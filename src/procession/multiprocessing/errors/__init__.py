@@ -35,6 +35,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name in _HOMES.values():  # a module of this package, which torch's has imported
+        return __import__(f"{__name__}.{name}", fromlist=[name])
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = __import__(f"{__name__}.{_HOMES[name]}", fromlist=[name])
