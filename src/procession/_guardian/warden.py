@@ -153,6 +153,7 @@ class Warden:
 
     def start_here(self, order: Order) -> None:
         """Start a worker from its argv."""
+        self._note_deaths()  # who has died until now has died before it
         began = time.monotonic_ns()
         try:
             pid = self._starter.start(order, self._private())
@@ -160,6 +161,8 @@ class Warden:
             self.fail(order, error.errno or 0)
         else:
             self.born(order.rank, pid, began)
+            if (ending := peek(pid)) is not None:  # unwatched, and before who dies now
+                self._report(ending, time.monotonic_ns())
             close_all(order.fds)
 
     def born(self, rank: int, pid: int, began: int) -> None:
