@@ -140,6 +140,7 @@ class Warden:
     # ---- what the launcher asks for
 
     def _start(self, message: Message, fds: list[int]) -> None:
+        self._note_deaths()  # who has died until now has died before whoever is started
         _, rank, programs, argv, env, count = message
         order = Order(rank, programs, argv, env, fds)
         if self._burnt():  # told by a launcher that had been stopped: all ends, and nothing begins
@@ -153,7 +154,6 @@ class Warden:
 
     def start_here(self, order: Order) -> None:
         """Start a worker from its argv."""
-        self._note_deaths()  # who has died until now has died before it
         began = time.monotonic_ns()
         try:
             pid = self._starter.start(order, self._private())
