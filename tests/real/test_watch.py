@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_a_guardian_that_comes_to_no_end_is_ended(
         while True:
             pass
 
-    monkeypatch.setattr(warden, "_MOST_WORK", 0.2)
+    monkeypatch.setattr(warden, "_MOST_WORK", 1.0)
     monkeypatch.setitem(warden.Warden._handlers, "work", work_for_ever)
     with start_processes(
         "w",
@@ -163,6 +164,15 @@ def frozen() -> Iterator[Path]:
     made.rmdir()
 
 
+def freeze(pid: int, cgroup: Path) -> None:
+    """Freeze a process, once it has come to where that can be (freezer-subsystem.rst: FREEZING)."""
+    (cgroup / "cgroup.procs").write_text(str(pid))
+    deadline = time.monotonic() + PATIENCE
+    while (cgroup / "freezer.state").read_text() != "FROZEN\n":
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
 def test_a_worker_that_could_not_die_is_none_of_the_next_gangs(
     frozen: Path, tmp_path: Path
 ) -> None:
@@ -176,7 +186,7 @@ def test_a_worker_that_could_not_die_is_none_of_the_next_gangs(
 
     stuck = start("exec sleep 1000")
     (pid,) = stuck.pids().values()
-    (frozen / "cgroup.procs").write_text(str(pid))
+    freeze(pid, frozen)
     stuck.close(signal.SIGKILL, 0)
     assert proc.living([pid])
     ended = start("exit 0").wait()
@@ -208,7 +218,7 @@ def test_what_is_told_too_late_that_all_is_over_has_time_to_end(
         ) as context,
     ):
         (pid,) = map(int, roll.lines(1))
-        (frozen / "cgroup.procs").write_text(str(pid))
+        freeze(pid, frozen)
         (tmp_path / "go").write_text("!\n")
         assert wait_gone(context.pids().values()) == []
         threading.Timer(1, (frozen / "freezer.state").write_text, ("THAWED",)).start()
