@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from procession._guardian.channel import Channel
@@ -119,8 +119,9 @@ class Guardian:
         if leaf is not None:
             self.ask("cgroup", leaf.path)
 
-    def strike(self) -> None:
-        """Kill what its cgroup holds; for when the guardian itself is gone."""
+    def mourn(self) -> None:
+        """See the end of a guardian that is lost: what it guarded is its parent's then, or a cgroup's."""
+        self.see_off()
         if self._leaf is not None:
             self._leaf.kill()
 
@@ -163,21 +164,26 @@ class Guardian:
         if self._closed:
             return
         self._closed = True
-        gone = self._see_off()
+        gone = self.see_off()
         status = _status_of(self.pid, 0 if gone else os.WNOHANG)
         if gone:
             self._sentry.join()
         if status != 0:
             self._bury_wards()
 
-    def _see_off(self) -> bool:
-        """Wait for its end, where that can be seen: one that is late has still to end what it guards.
+    def see_off(self) -> bool:
+        """Wait for its end, of which it is told or which has begun, and leave it to be reaped.
+
+        One that is late has still to end what it guards. One that has let go of its channel has not yet handed
+        on its children (kernel/exit.c: exit_files() is a few steps before exit_notify()).
 
         Returns:
             False if it has been killed and does not die, as in state D.
         """
         pidfd, pulse = open_pidfd(self.pid), Pulse()
         if pidfd is None:
+            with suppress(ChildProcessError):  # somebody else has reaped it
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             return True
         try:
             while not _readable(pidfd, pulse.due(time.monotonic()) - time.monotonic()):

@@ -379,7 +379,7 @@ class Gang:
         self.guardian_lost = True
         self._note_the_doomed()
         self.killed_ns = time.monotonic_ns()
-        self._guardian.strike()
+        self._guardian.mourn()
         self.leftovers = Leftovers((), *take_over(self.living(), self._estate))
         self._note_the_stuck(self.leftovers.stuck)
 
