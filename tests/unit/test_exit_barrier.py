@@ -61,7 +61,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def begin(meeting: Meeting, pool: ThreadPoolExecutor, *, restarts: int = 1) -> tuple[Any, ...]:
     """Two agents of one gang; the first is at the barrier."""
-    first, second = (Agent(meeting.handler(1, 3, last_call=1), restarts) for _ in range(2))
+    first, second = (Agent(meeting.handler(2, 3), restarts) for _ in range(2))
     runs = [pool.submit(agent.run) for agent in (first, second)]
     until(lambda: first.gangs == second.gangs == 1)
     first.ends.append(WorkerState.SUCCEEDED)
@@ -83,7 +83,7 @@ def test_who_comes_when_workers_have_ended_well_is_not_taken_in(
     meeting: Meeting, pool: ThreadPoolExecutor
 ) -> None:
     first, second, end, last = begin(meeting, pool)
-    late = meeting.handler(1, 3)
+    late = meeting.handler(2, 3)
     comes = pool.submit(late.next_rendezvous)
     until(lambda: len(late._state_holder.read().members) == 3)
     assert not wait([end], 5 * SHORT).done
