@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from procession import events, metrics
 from procession._log import Logger
+from procession._report.weight import PEER_LOST, weight
 from procession._report.words import exit_name, ranks_text
 from procession.agent.server import LocalElasticAgent, RestartPolicy, RunResult, WorkerSpec
 from procession.errors import (
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["LaunchConfig", "RestartPolicy", "elastic_launch", "launch_agent"]
 
 _DEFAULT_TIMEOUT = 900  # torch's, seconds
+_FOR_THE_CAUSE = 5.0  # seconds that a host whose workers only miss a peer leaves to that one's
+_LOOK = 0.1
 
 # What ends this host's part alone: the others may go on without it, or meet without it.
 _LEAVING = (SignalException, RendezvousConnectionError, RendezvousTimeoutError)
@@ -180,7 +185,8 @@ def launch_agent(
     leaves = False
     try:
         result = agent.run()
-        before = _tell_the_others(spec.rdzv_handler, result) if _has_failed(result) else ""
+        hosts = agent.get_worker_group().group_world_size or 1
+        before = _tell_the_others(spec.rdzv_handler, result, hosts) if _has_failed(result) else ""
         events.record(agent.get_event_succeeded(), config.event_log_handler)
         return _values(name, result, before)
     except ChildFailedError:
@@ -203,17 +209,26 @@ def _let_go(handler: Any, *, leaves: bool) -> None:
         leave()
 
 
-def _tell_the_others(handler: Any, result: RunResult) -> str:
+def _tell_the_others(handler: Any, result: RunResult, hosts: int) -> str:
     """Have the other hosts stop, where the handler knows how (one of torch's does not); what had failed before."""
     tell = getattr(handler, "set_failed", None)
     if tell is None:
         return ""
-    rank, failure = ChildFailedError("", result.failures).get_first_failure()
+    first = ChildFailedError("", result.failures).report().failures[0]
     try:
-        return str(tell(f"{ranks_text([rank])} ({exit_name(failure.exitcode)})") or "")
+        if hosts > 1 and weight(first) == PEER_LOST:
+            _let_the_cause_speak(handler)
+        return str(tell(f"{ranks_text([first.rank])} ({exit_name(first.exitcode)})") or "")
     except RendezvousError as error:
         logger.warning("the other hosts could not be told: %s", error)
         return ""
+
+
+def _let_the_cause_speak(handler: Any) -> None:
+    """Wait for the host whose worker went first: the first failure told is the one that all hosts name."""
+    deadline, pause = time.monotonic() + _FOR_THE_CAUSE, threading.Event()
+    while not handler.is_closed() and time.monotonic() < deadline:
+        pause.wait(_LOOK)
 
 
 def _has_failed(result: RunResult) -> bool:

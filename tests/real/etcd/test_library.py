@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -275,6 +276,20 @@ def test_a_failure_for_good_ends_all_hosts(launched: Callable[..., list[Any]]) -
     assert {"failed": 7} in found
     closed = next(host["closed"] for host in found if "closed" in host)
     assert closed == f"the rendezvous job failed on {os.uname().nodename}: rank 1 (exit code 7)"
+
+
+def test_the_host_that_all_name_is_the_one_whose_peers_were_lost(
+    launched: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    """The others' workers fail first, of the end of one there: that tells only of a connection."""
+    told = tmp_path / "told"
+    told.mkdir()
+    found = launched(0, str(told))
+    assert {"failed": 7} in found
+    other = next(host for host in found if host != {"failed": 7})
+    cause = rf"the run had failed before on {os.uname().nodename}: rank [01] \(exit code 7\)"
+    assert other["failed"] == 1
+    assert re.fullmatch(cause, other["notes"][0])
 
 
 MEMBER, RELAY = (SCRIPT.parent / name for name in ("elastic_member.py", "relay.py"))

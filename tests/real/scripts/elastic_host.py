@@ -23,9 +23,28 @@ def meet(fails: str) -> dict[str, object]:
     restarts = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     if fails == f"{restarts}-{rank}":
         sys.exit(7)
+    if fails.startswith("/"):
+        lose_a_peer(Path(fails))
     address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     total = gather(address, size) if rank == 0 else send(address, rank)
     return {"total": total, "size": size, "restarts": restarts, "listens": listeners()}
+
+
+def lose_a_peer(told: Path) -> None:
+    """The second host's workers find a connection broken; the first's, whose fault it is, are slower to end."""
+    if os.environ["GROUP_RANK"] == "1":
+        (told / str(os.getpid())).touch()
+        raise ConnectionResetError("by peer")
+    while not (pids := list(told.iterdir())) or any(is_alive(pid.name) for pid in pids):
+        time.sleep(0.02)
+    sys.exit(7)
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def listeners() -> list[str]:
@@ -85,7 +104,8 @@ def main() -> None:
     try:
         print(json.dumps(elastic_launch(config, meet)(fails)))
     except ChildFailedError as error:
-        print(json.dumps({"failed": error.get_first_failure()[1].exitcode}))
+        failed = error.get_first_failure()[1].exitcode
+        print(json.dumps({"failed": failed, **({"notes": error.notes} if error.notes else {})}))
     except RendezvousClosedError as error:
         print(json.dumps({"closed": str(error)}))
 
