@@ -15,6 +15,7 @@
         ├── RendezvousStateError           69  what the store holds makes no sense
         ├── RendezvousTimeoutError         75  not enough hosts came in time
         │   └── StoreTimeoutError          75  a key was not there in time
+        ├── RoundOverError                 69  a host was lost while its gang formed; another one forms
         └── RendezvousGracefulExitError     0  this host is not needed; not a failure
 
 A worker's failure is not one of these: it is ``procession.multiprocessing.errors.ChildFailedError``,
@@ -44,6 +45,7 @@ __all__ = [
     "RendezvousGracefulExitError",
     "RendezvousStateError",
     "RendezvousTimeoutError",
+    "RoundOverError",
     "RunFailedError",
     "StartError",
     "StoreTimeoutError",
@@ -121,6 +123,10 @@ class RendezvousTimeoutError(RendezvousError):
     """Not enough hosts came in time; trying again may help."""
 
     exit_code: ClassVar[int] = 75
+
+
+class RoundOverError(RendezvousError):
+    """A host of a gang was lost before all had told what they have; caught by who looks for another gang."""
 
 
 class StoreTimeoutError(RendezvousTimeoutError, LookupError):

@@ -149,6 +149,19 @@ def test_who_leaves_is_not_waited_for(meeting: Meeting) -> None:
         assert seats([*meeting.meet(stays), comes.result(30)]) == [(0, 2), (1, 2)]
 
 
+def test_a_host_that_dies_while_the_gang_forms_is_not_waited_for(meeting: Meeting) -> None:
+    """It has the first seat, and has not said yet where the workers meet."""
+    dies, stays = (meeting.handler(1, 2, last_call=5) for _ in range(2))
+    with ThreadPoolExecutor(2) as pool:
+        seated = pool.submit(dies._seated, time.monotonic() + 30)
+        until(lambda: bool(stays._state_holder.read().members))  # it has come first
+        found = pool.submit(stays.next_rendezvous)
+        first = seated.result(30).round
+        assert first
+        assert first.rank(dies._node.id) == 0
+        assert seats([found.result(40)]) == [(0, 1)]
+
+
 def test_who_gives_no_sign_of_life_is_left_out(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

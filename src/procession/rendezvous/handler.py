@@ -23,6 +23,7 @@ from procession.errors import (
     RendezvousClosedError,
     RendezvousError,
     RendezvousTimeoutError,
+    RoundOverError,
     UsageError,
 )
 from procession.events import NodeState, construct_and_record_rdzv_event
@@ -30,6 +31,7 @@ from procession.rendezvous.api import RendezvousHandler, RendezvousInfo, Rendezv
 from procession.rendezvous.heart import Heart, lifetime
 from procession.rendezvous.settings import RendezvousSettings, RendezvousTimeout
 from procession.rendezvous.shared import SharedState, StateHolder
+from procession.rendezvous.store import WatchedStore
 from procession.rendezvous.torch_store import is_torchs, prefix_store, tcp_store
 
 if TYPE_CHECKING:
@@ -155,21 +157,15 @@ class DynamicRendezvousHandler(RendezvousHandler):
             RendezvousTimeoutError: Not enough hosts came in time.
             RendezvousConnectionError: The backend cannot be reached.
         """
+        deadline = time.monotonic() + self._settings.timeout.join.total_seconds()
         try:
-            state = self._seated(time.monotonic() + self._settings.timeout.join.total_seconds())
+            while (found := self._joined(deadline)) is None:
+                continue  # the round was over before its hosts had an address in common
         except RendezvousError as error:
             self._tell(f"{type(error).__name__}: {error}", NodeState.FAILED)
             raise
-        seats, generation = (state.round.seats, state.round.generation) if state.round else ((), -1)
-        rank = [seat.id for seat in seats].index(self._node.id)
-        self._generation = generation
-        self._heart.beat(self._node.id)
-        self._tell(f"joined round {generation} as rank {rank} of {len(seats)}", rank=rank)
-        prefix = f"torch.rendezvous.{self._settings.run_id}.{generation}"
-        store = prefix_store(prefix, self._store)
-        port = self._serve_workers() if rank == 0 and self.use_agent_store else None
-        where = RendezvousStoreInfo.build(rank, store, self._node.address, port)
-        return RendezvousInfo(store, rank, len(seats), where)
+        self._tell(f"joined round {self._generation} as rank {found.rank}", rank=found.rank)
+        return found
 
     def is_closed(self) -> bool:
         """Whether there will be no further round."""
@@ -239,6 +235,32 @@ class DynamicRendezvousHandler(RendezvousHandler):
         )
 
     # ---- inside
+
+    def _joined(self, deadline: float) -> RendezvousInfo | None:
+        state = self._seated(deadline)
+        seats, generation = (state.round.seats, state.round.generation) if state.round else ((), -1)
+        rank = [seat.id for seat in seats].index(self._node.id)
+        self._generation = generation
+        self._heart.beat(self._node.id)
+        store = prefix_store(f"torch.rendezvous.{self._settings.run_id}.{generation}", self._store)
+        port = self._serve_workers() if rank == 0 and self.use_agent_store else None
+        facts = WatchedStore(store, self._is_past)
+        try:
+            where = RendezvousStoreInfo.build(rank, facts, self._node.address, port)
+        except RoundOverError:
+            return None
+        return RendezvousInfo(store, rank, len(seats), where)
+
+    def _is_past(self) -> bool:
+        """Whether the round that this host has a seat in is over.
+
+        Raises:
+            RendezvousConnectionError: The others may go on without this host.
+        """
+        self._heart.require_touch()
+        state = self._state_holder.read()
+        newer = state.round is not None and state.round.generation > self._generation
+        return newer or state.closed or is_over(state.view())
 
     def _let_go(self, tell: Callable[[], object]) -> bool:
         self._heart.stop(_GRACE)

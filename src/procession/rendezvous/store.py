@@ -7,13 +7,15 @@ from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from procession.errors import StoreTimeoutError
+from procession.errors import RoundOverError, StoreTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PrefixStore", "Store"]
+__all__ = ["PrefixStore", "Store", "WatchedStore", "waited"]
 
+_NEARLY = 0.9  # of a time: a store may count in coarser units
+_LOOK = 2.0  # seconds between two looks at a round
 _TIMEOUT = timedelta(seconds=300)  # torch's (torch/csrc/distributed/c10d/Store.hpp)
 
 
@@ -144,6 +146,60 @@ class Store(ABC):
     def has_extended_api(self) -> bool:
         """True: it has ``append``, ``multi_get`` and ``multi_set``."""
         return True
+
+
+def waited(store: Any, keys: Sequence[str], seconds: float) -> bool:
+    """Wait until all keys are there, for so many seconds at most; return whether they are.
+
+    Args:
+        store: Has torch's ``wait``.
+        keys: Which.
+        seconds: How long.
+
+    Raises:
+        Exception: What the store raises, whatever it is, where it was not the time that was over.
+    """
+    began = time.monotonic()
+    try:
+        store.wait([*keys], timedelta(seconds=seconds))
+    except (LookupError, RuntimeError, TimeoutError):  # ours, and torch's, also of other reasons
+        if time.monotonic() - began < _NEARLY * seconds:
+            raise
+        return False
+    return True
+
+
+class WatchedStore:
+    """Facts that the hosts of a round tell each other, while it lasts: one that is lost tells nothing more.
+
+    Args:
+        store: Where they are.
+        is_over: Whether the round is.
+    """
+
+    def __init__(self, store: Any, is_over: Callable[[], bool]) -> None:
+        self._store = store
+        self._is_over = is_over
+
+    def set(self, key: str, value: bytes | str) -> None:
+        """Keep a value."""
+        self._store.set(key, value)
+
+    def get(self, key: str) -> bytes:
+        """Return a value, once it is there.
+
+        Raises:
+            RoundOverError: It will not be.
+            StoreTimeoutError: It is not in time.
+        """
+        patience: timedelta = self._store.timeout
+        deadline = time.monotonic() + patience.total_seconds()
+        while not waited(self._store, [key], _LOOK):
+            if self._is_over():
+                raise RoundOverError(f"{key}: its host is lost")
+            if time.monotonic() >= deadline:
+                raise StoreTimeoutError(f"{key}: not there after {patience.total_seconds():g} s")
+        return bytes(self._store.get(key))
 
 
 class PrefixStore:

@@ -21,16 +21,18 @@ from procession.agent.server.workers import (
     WorkerSpec,
     WorkerState,
 )
-from procession.errors import ProcessionError, RendezvousGracefulExitError
+from procession.errors import ProcessionError, RendezvousGracefulExitError, RoundOverError
 from procession.events import EventSource, record
 from procession.metrics import prof, put_metric
 from procession.multiprocessing import SignalException
+from procession.rendezvous.store import WatchedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procession._restarts.policy import RestartPolicy
     from procession.events import Event
+    from procession.rendezvous import RendezvousInfo
 
 __all__ = [
     "DEFAULT_ROLE",
@@ -250,20 +252,34 @@ class SimpleElasticAgent(ElasticAgent):
 
     @prof
     def _rendezvous(self, worker_group: WorkerGroup) -> None:
-        spec = worker_group.spec
-        with self.record_duration("RENDEZVOUS"):
-            found = spec.rdzv_handler.next_rendezvous()
-        where = found.bootstrap_store_info
-        self._store = found.store
-        with self.record_duration("ASSIGN_WORKER_RANKS"):
-            worker_group.workers = self._assign_worker_ranks(
-                found.store, found.rank, found.world_size, spec
-            )
+        found = self._met(worker_group)
+        while found is None:  # a host was lost meanwhile
+            found = self._met(worker_group)
+        spec, where = worker_group.spec, found.bootstrap_store_info
         worker_group.store = found.store
         worker_group.group_rank = found.rank
         worker_group.group_world_size = found.world_size
         worker_group.master_addr = spec.master_addr or (where.master_addr if where else None)
         worker_group.master_port = spec.master_port or (where.master_port if where else None)
+
+    def _met(self, worker_group: WorkerGroup) -> RendezvousInfo | None:
+        """Meet the other hosts, and number the workers; None where that gang is over before all know theirs."""
+        spec = worker_group.spec
+        handler = spec.rdzv_handler
+        with self.record_duration("RENDEZVOUS"):
+            found = handler.next_rendezvous()
+        store = self._store = found.store
+        if getattr(handler, "kill_at_ns", 0) > 0:  # it knows who lives; a handler may be torch's
+            store = WatchedStore(store, lambda: handler.num_nodes_waiting() > 0)
+        try:
+            with self.record_duration("ASSIGN_WORKER_RANKS"):
+                worker_group.workers = self._assign_worker_ranks(
+                    store, found.rank, found.world_size, spec
+                )
+        except RoundOverError as error:
+            logger.info("%s", error)
+            return None
+        return found
 
     def _assign_worker_ranks(
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from procession.rendezvous.store import waited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,6 @@ __all__ = ["HostRole", "Ranks", "agree", "arrive", "assign", "have_all_arrived"]
 _INFO = "torchelastic/role_info/"
 _RANKS = "torchelastic/assigned_ranks/"
 _DONE = "torchelastic/agent/terminal_state/"
-_NEARLY = 0.9  # of a time: a store may count in coarser units
 
 
 class HostRole(NamedTuple):
@@ -79,11 +78,4 @@ def have_all_arrived(store: Any, seconds: float) -> bool:
     Raises:
         Exception: What the store raises, whatever it is, where it was not the time that was over.
     """
-    began = time.monotonic()
-    try:
-        store.wait([f"{_DONE}all"], timedelta(seconds=seconds))
-    except (LookupError, RuntimeError, TimeoutError):  # ours, and torch's, also of other reasons
-        if time.monotonic() - began < _NEARLY * seconds:
-            raise
-        return False
-    return True
+    return waited(store, [f"{_DONE}all"], seconds)
