@@ -224,12 +224,14 @@ def test_who_is_not_let_in_is_told(make_cluster: Callable[..., Any]) -> None:
     cluster = make_cluster()
     cluster.ask_for_passwords(root="secret")
     endpoint = cluster.endpoints
-    wrong = Client(read_settings(endpoint, {"user": "root"}, {"ETCDCTL_PASSWORD": "guess"}))
+    patient = {"request_timeout": "10"}
+    who = {**patient, "user": "root"}
+    wrong = Client(read_settings(endpoint, who, {"ETCDCTL_PASSWORD": "guess"}))
     with pytest.raises(UsageError, match="etcd does not let root in") as caught:
         wrong.put("/a", b"1")
     assert "guess" not in str(caught.value)
     wrong.close()
-    right = Client(read_settings(endpoint, {}, {"ETCDCTL_USER": "root:secret"}))
+    right = Client(read_settings(endpoint, patient, {"ETCDCTL_USER": "root:secret"}))
     right.put("/a", b"1")
     right._token = "forgotten"  # as after a restart of the member
     right.put("/a", b"2")

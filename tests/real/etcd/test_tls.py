@@ -151,7 +151,8 @@ def test_a_user_who_may_not_write_is_told(make_cluster: Callable[..., Any]) -> N
     nobody = refusal(cluster, {})
     assert isinstance(nobody, UsageError)
     assert "Set ETCDCTL_USER and ETCDCTL_PASSWORD" in str(nobody)
-    weak = Client(read_settings(cluster.endpoints, {}, {"ETCDCTL_USER": "weak:weak"}))
+    patient = {"request_timeout": "10"}
+    weak = Client(read_settings(cluster.endpoints, patient, {"ETCDCTL_USER": "weak:weak"}))
     with pytest.raises(UsageError, match=r"etcd does not let weak do that: .*permission denied"):
         weak.put("/other/key", b"")
     weak.close()
