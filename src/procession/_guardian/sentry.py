@@ -63,8 +63,12 @@ def is_stopped(pid: int) -> bool:
 
 def revive(pid: int) -> None:
     """Continue a stopped child that nobody else continues, and kill it where that does not help."""
-    for signum in (SIGCONT, SIGKILL):
-        select.poll().poll(_PATIENCE_MS)
-        if not is_stopped(pid):
-            return
-        send(pid, signum)
+    select.poll().poll(_PATIENCE_MS)
+    facts = stat(pid)
+    if facts is None or not facts.alive:
+        return
+    # Whatever its state: one that is frozen (cgroups(7)) as well seems to be in D, and its stop is told of once.
+    send(pid, SIGCONT)
+    select.poll().poll(_PATIENCE_MS)
+    if is_stopped(pid):
+        send(pid, SIGKILL)
