@@ -148,9 +148,7 @@ class _Forker:
 
     def _be_worker(self, order: Order, gate: int, others: list[int]) -> Become:
         os.setsid()
-        if not os.read(
-            gate, 1
-        ):  # the guardian has never heard of us: server or guardian have ended
+        if not os.read(gate, 1):  # server or guardian have ended: nobody has heard of us
             os._exit(1)
         die_with(self._guardian)  # to whom it has fallen by now
         close_all([*others, gate])

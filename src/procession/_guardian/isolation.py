@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+_SILENCE_MS = 1000  # until who has still to report is continued
+
 
 def isolate(report: int) -> OuterPids:
     """Return in the first process of a PID namespace; the caller is gone then.
@@ -46,9 +48,6 @@ def isolate(report: int) -> OuterPids:
     os.write(report, b"ready\n")
     os.close(report)
     return outside
-
-
-_SILENCE_MS = 1000  # until who has still to report is continued
 
 
 class Report:

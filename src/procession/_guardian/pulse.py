@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
 _SILENCE = 1.0  # seconds until it is asked and continued
 _PAUSE = 1.0  # seconds between the looks at it that follow
-_MOST_WORK = (
-    5 * 10**9
-)  # ns of processor time without a word: an answer takes a thousandth of a second
-_MOST_LOOKS = (
-    30  # at one that sleeps and does not stir: a child that is about to exec may be starved too
-)
+# Nanoseconds of processor time without a word: an answer takes a thousandth of a second.
+_MOST_WORK = 5 * 10**9
+# Looks at one that sleeps and does not stir: a child that is about to exec may be starved too.
+_MOST_LOOKS = 30
 
 
 class Remedy(Enum):
