@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from procession._logs.sinks import Sink
 
 _BATCH = 256 * 1024  # bytes that are gathered before they are handed on
-_TICK = (
-    10_000_000  # ns that the time of a write may be behind, in steps of the kernel's (CONFIG_HZ)
-)
+# Nanoseconds that the time of a write may be behind, in steps of the kernel's (CONFIG_HZ).
+_TICK = 10_000_000
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 

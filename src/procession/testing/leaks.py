@@ -28,9 +28,8 @@ __all__ = ["Inventory", "branding"]
 _GLANCE = 0.01  # seconds between two looks at what may yet go
 # multiprocessing's own, which live as long as the process once something has asked for them.
 _LASTING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
-_HEAP = (
-    "/pym-"  # begins the names of the files that shared values live in (multiprocessing/heap.py)
-)
+# Begins the names of the files that shared values live in (multiprocessing/heap.py).
+_HEAP = "/pym-"
 
 
 class Inventory(NamedTuple):

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["leaves_nothing", "pytest_addoption", "pytest_configure"]
 
 _PATIENCE = "leak_patience"
-_SECONDS = (
-    "10"  # a busy machine takes some of them; only a test that does leave something uses them up
-)
+# A busy machine takes some of them; only a test that does leave something uses them up.
+_SECONDS = "10"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 _HANDLERS = ("null", "console", "dynamic_rendezvous")
 _TO_FILE = "jsonl:"
 _SIZE = r"(?ai)([0-9]{1,15})([KMGT]?)(?:i?B)?"
-_LEAST_LOG = (
-    64 * 1024
-)  # the last lines in a report come from the last 16 KiB, which have to be there
+# The last lines in a report come from the last 16 KiB, which have to be there.
+_LEAST_LOG = 64 * 1024
 _DEFAULT_GRACE = 30.0  # torch's, seconds
 _UNCATCHABLE = {"SIGKILL", "SIGSTOP"}
 # The kernel's word on this process itself, or on its children; nobody sends them to end a run.
