@@ -131,9 +131,7 @@ class Warmth:
         state, module = server.state, server.importing
         server.dismiss(state if state in (UNFIT, REFUSED) else GONE)
         server.close()
-        killed = (
-            not module and ending.exitcode < 0
-        )  # before its first import, of which it may have died
+        killed = not module and ending.exitcode < 0  # before an import, of which it may have died
         if state is IMPORTING and module != MAIN and not killed:
             self._refuse(server, {"module": module, **words})
         elif state in (IMPORTING, READY):

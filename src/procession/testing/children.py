@@ -220,9 +220,8 @@ def _become_daemon() -> None:
 def _chain(seconds: float) -> None:
     end = time.monotonic() + LIFETIME
     while time.monotonic() < end:
-        select.select(
-            [], [], [], seconds
-        )  # the bound of the rate: nothing happens here to wait for
+        # The bound of the rate: nothing happens here to wait for.
+        select.select([], [], [], seconds)
         if os.fork():
             os._exit(0)
         os.setsid()

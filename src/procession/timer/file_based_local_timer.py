@@ -244,9 +244,8 @@ class FileTimerServer:
 
     def _run_watchdog(self, pipe: _Pipe) -> None:
         pipe.wait(0 if self._run_once else self._seconds_to_wait())
-        now = (
-            time.time()
-        )  # before what was sent by then is read: who let go in time is heard in time
+        # Before what was sent by then is read: who let go in time is heard in time.
+        now = time.time()
         requests = list(_requests(pipe.read()))
         self._is_client_started = self._is_client_started or bool(requests)
         self.register_timers(requests)
