@@ -101,7 +101,7 @@ class SignalGate:
         }
         for signum, action in actions.items():
             if signal.getsignal(signum) is not signal.SIG_IGN:
-                trap = _Trap(self, signum, action)
+                trap = _Trap(self, signum, action, ends=action == self._end)
                 self._traps.append(trap)
                 self._once = self._once or (trap.below._once if trap.below is not None else None)
                 trap.arm()
@@ -222,6 +222,10 @@ class SignalGate:
         pending, self._pending = self._pending, []
         return pending
 
+    def spares(self, signum: int) -> bool:
+        """Whether a terminating signal has been dealt with otherwise, in the place of a gate below."""
+        return not self._silent and bool(self._spare(signum))
+
     def _end(self, signum: int) -> None:
         if self._silent or self._spare(signum):
             return
@@ -246,10 +250,17 @@ def _in_main_thread() -> bool:
 
 
 class _Trap:
-    """One signal's handler of one gate; it steps aside for whoever set a handler over it."""
+    """One signal's handler of one gate; it steps aside for whoever set a handler over it.
 
-    def __init__(self, gate: SignalGate, signum: int, action: Callable[[int], object]) -> None:
+    One that ends things does so too for a gate under it that holds, whose to raise it is. What is only
+    passed on to workers is for the gate that has them.
+    """
+
+    def __init__(
+        self, gate: SignalGate, signum: int, action: Callable[[int], object], *, ends: bool
+    ) -> None:
         self.gate = gate
+        self._ends = ends
         self._action: Callable[[int], object] | None = action
         self._signum = signum
         self._old = signal.getsignal(signum)  # known before the first signal can come to us
@@ -284,8 +295,10 @@ class _Trap:
         return signal.SIG_DFL if self._old is None else self._old
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._action is not None and not self._is_for_below():
+        if self._action is not None and not (self._ends and self._is_for_below()):
             self._action(signum)
+        elif self._action is not None and self.gate.spares(signum):
+            return
         elif callable(old := self._below()):
             old(signum, frame)
         elif old == signal.SIG_DFL:

@@ -364,6 +364,26 @@ def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
     assert hosts.end(stays)[0] == 0
 
 
+CATCHES = """
+import os, signal, sys
+def caught(*_):
+    with open(f"{sys.argv[1]}/caught", "w") as file:
+        file.write("yes")
+signal.signal(signal.SIGUSR1, caught)
+"""
+
+
+@pytest.mark.parametrize("hosts", ["c10d"], indirect=True)
+def test_a_signal_is_passed_on_to_workers_that_catch_it(hosts: Hosts) -> None:
+    hosts.here.file("s.py", CATCHES + UNTIL_TOLD)
+    process = hosts.start(0, "--nnodes", "1:2", conf="lease=30,last_call_timeout=0")
+    hosts.workers(0, 1)
+    process.send_signal(signal.SIGUSR1)
+    wait_for_text(hosts.told / "caught", "yes")
+    hosts.go()
+    assert hosts.end(process)[0] == 0
+
+
 @elastic
 def test_a_signal_while_hosts_are_waited_for(hosts: Hosts) -> None:
     process = hosts.start(0, "--nnodes", "2")
