@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.real.pace import left_at_once
 
+from procession._os.runlock import run_of_lock
 from procession.errors import GuardianLostError, UsageError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
@@ -334,7 +335,7 @@ def test_a_worker_has_nothing_open_but_its_streams_and_the_lock(tmp_path: Path) 
         os.close(leak)
     assert result is not None
     run_id, lock, fds = read(result.stdouts[0]).split("\n", 2)
-    assert lock == f"/memfd:procession-run-{run_id} (deleted)"
+    assert run_of_lock(lock) == run_id
     assert fds.split() == ["0", "1", "2", "3", "4"]  # the last is ls reading the directory
 
 

@@ -48,6 +48,7 @@ def run_main(tmp: Path, method: str, body: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.full_platform
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_imported_that_is_not_needed(tmp_path: Path, method: str) -> None:
     launcher, worker = run_main(

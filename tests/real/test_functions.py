@@ -188,6 +188,26 @@ def test_closed_streams_of_the_caller(tmp_path: Path, method: str, closed: str) 
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_workers_have_no_file_of_ours_for_a_closed_stream(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "from procession.multiprocessing import DefaultLogsSpecs, start_processes\n"
+        "def streams():\n"
+        "    return [os.readlink(f'/proc/self/fd/{number}') for number in range(3)]\n"
+        "if __name__ == '__main__':\n"
+        "    c = start_processes('w', streams, {0: ()}, {0: {}}, DefaultLogsSpecs(sys.argv[2]),"
+        " start_method=sys.argv[1])\n"
+        "    open(sys.argv[3], 'w').write(str(c.wait().return_values))\n"
+    )
+    answer = tmp_path / "answer"
+    words = [sys.executable, str(script), method, str(tmp_path / "logs"), str(answer)]
+    closed = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh"]
+    subprocess.run([*closed, *words], check=True, timeout=50)
+    assert answer.read_text() == str({0: [os.devnull] * 3})
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_an_environment_that_cannot_be_is_refused(tmp_path: Path, method: str) -> None:
     with pytest.raises(ValueError, match="embedded null byte"):
         start_processes(

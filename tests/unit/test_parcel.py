@@ -121,6 +121,7 @@ def test_values_that_nobody_wants_are_not_rebuilt() -> None:
     assert replies.take(0).value is None
 
 
+@pytest.mark.full_platform
 def test_a_frozen_file_can_be_read_and_not_changed() -> None:
     fd = anonymous_file("test")
     try:

@@ -18,7 +18,7 @@ from procession.errors import GuardianLostError
 from procession.multiprocessing.captures import Captures
 from procession.multiprocessing.fork_server import common_environment, judge_server
 from procession.multiprocessing.start import require_all_ranks
-from procession.multiprocessing.streams import flush_own, open_streams
+from procession.multiprocessing.streams import flush_own, open_streams, standard_streams
 from procession.multiprocessing.supervision import (
     SignalException,
     Supervision,
@@ -115,7 +115,7 @@ class PContext(abc.ABC):
         if self._gang is not None:
             raise ValueError("this context was started before; call start_processes for a new gang")
         try:
-            with self._gate.held():
+            with self._gate.held(), standard_streams():
                 self._start_or_release()
         except SignalException as stop:
             # Nobody else could stop the workers: the context is not known to the caller yet.

@@ -5,21 +5,38 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import ExitStack
     from typing import TextIO
 
-__all__ = ["captured", "flush_own", "open_streams"]
+__all__ = ["captured", "flush_own", "open_streams", "standard_streams"]
 
 # Appending makes each write land whole at the end, whoever else holds the file (open(2), O_APPEND);
 # emptying happens once, here.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
 _INHERITED = {"stdout": 1, "stderr": 2}
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Have 0, 1 and 2 open meanwhile.
+
+    For what the caller has closed workers inherit /dev/null, and not a file of ours that has got its
+    number, or nothing.
+    """
+    with ExitStack() as lent:
+        for number in range(3):
+            try:
+                os.fstat(number)
+            except OSError:
+                # It takes the lowest free number, which is this.
+                lent.callback(os.close, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        yield
 
 
 def open_streams(
