@@ -22,6 +22,7 @@ from procession._os.kernel import open_pidfd, set_subreaper
 from procession._os.parent import Parent
 from procession._os.proc import stat
 from procession._os.runlock import handle_of, identity, make_lock
+from procession._os.standard import fill_standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -314,7 +315,7 @@ def _be_nanny(
     gc.disable()
     status = 1
     try:
-        _occupy_standard()
+        fill_standard()
         os.setsid()
         ignored = lean.ignored_signals()
         lean.become_deaf()
@@ -326,13 +327,6 @@ def _be_nanny(
         status = 0
     finally:
         os._exit(status)
-
-
-def _occupy_standard() -> None:
-    """Have 0, 1 and 2 open: what a caller has closed must not become the number of something of ours."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(fd)
 
 
 def _report(always: ExitStack) -> Report:

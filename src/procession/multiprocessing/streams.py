@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from procession._os.standard import fill_standard
 from procession.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,18 +25,10 @@ _INHERITED = {"stdout": 1, "stderr": 2}
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Have 0, 1 and 2 open meanwhile.
-
-    For what the caller has closed workers inherit /dev/null, and not a file of ours that has got its
-    number, or nothing.
-    """
+    """Have 0, 1 and 2 open meanwhile: what the caller has closed is /dev/null for its workers."""
     with ExitStack() as lent:
-        for number in range(3):
-            try:
-                os.fstat(number)
-            except OSError:
-                # It takes the lowest free number, which is this.
-                lent.callback(os.close, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        for fd in fill_standard():
+            lent.callback(os.close, fd)
         yield
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from procession._guardian.client import spawn_guardian
 from procession._guardian.kept import KeptGuardian
+from procession._os.standard import fill_standard
 from procession.cli.runid import random_id
 from procession.cli.say import columns, let_go_of_lost_streams, say, write
 from procession.errors import ProcessionError, StartError
@@ -35,7 +36,7 @@ def launch(words: Sequence[str]) -> int:
         The exit status, see docs/exit-status.md.
     """
     gc.set_threshold(_MOST_LASTING)
-    _fill_standard_fds()
+    fill_standard()
     try:
         with _guardian_ahead(words) as guardian:
             from procession.cli.run.entry import main
@@ -48,18 +49,6 @@ def launch(words: Sequence[str]) -> int:
     finally:
         let_go_of_lost_streams()
     return 0
-
-
-def _fill_standard_fds() -> None:
-    """Put /dev/null where stdin, stdout or stderr is closed.
-
-    The next thing that we open would stand there, and be given to the workers as their stream.
-    """
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this
 
 
 @contextmanager
