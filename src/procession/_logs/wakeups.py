@@ -6,6 +6,7 @@ import math
 import os
 import select
 import threading
+import time
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -15,16 +16,22 @@ if TYPE_CHECKING:
 
 
 class _PutDown:
-    """A held lock is free inside the ``with`` statement."""
+    """A held lock is free inside the ``with`` statement, which ends behind those who wait at the gate.
 
-    def __init__(self, lock: threading.Lock) -> None:
+    A lock alone would come back to the thread that has just released it, as long as there is no pause:
+    who waits for one has first to wake up (no lock of Python's or futex(2) is handed over).
+    """
+
+    def __init__(self, lock: threading.Lock, gate: threading.Lock) -> None:
         self._lock = lock
+        self._gate = gate
 
     def __enter__(self) -> None:
         self._lock.release()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.acquire()
+        with self._gate:
+            self._lock.acquire()
 
 
 class Wakeups:
@@ -35,7 +42,8 @@ class Wakeups:
 
     def __init__(self) -> None:
         self.at_work = threading.Lock()
-        self.aside = _PutDown(self.at_work)
+        self._gate = threading.Lock()
+        self.aside = _PutDown(self.at_work, self._gate)
         self._orders: deque[Callable[[], None]] = deque()
         self._closed = False
         # Held while the pipe is written to or closed. The order of a signal's handler may come amidst one
@@ -65,7 +73,7 @@ class Wakeups:
 
         It does while a text stream that belongs to the caller blocks in its ``write``.
         """
-        held = self.at_work.acquire(timeout=patience)
+        held = self._interrupt(patience)
         try:
             yield held
         finally:
@@ -105,6 +113,15 @@ class Wakeups:
         """Close the descriptors in a forked child, where nobody is left to open the door."""
         self._door = threading.RLock()
         self.close()
+
+    def _interrupt(self, patience: float) -> bool:
+        due = time.monotonic() + patience
+        if not self._gate.acquire(timeout=patience):
+            return False
+        try:
+            return self.at_work.acquire(timeout=max(0.0, due - time.monotonic()))
+        finally:
+            self._gate.release()
 
     def _register(self, fd: int, event: int, todo: Callable[[], None]) -> None:
         self._poll.register(fd, event)
