@@ -42,8 +42,17 @@ class Logger:
         # Who has not imported it has not asked for details either: its root logger starts at WARNING.
         if level in ("DEBUG", "INFO") and "logging" not in sys.modules:
             return
-        import logging
-
+        try:
+            import logging
+        except OSError:  # no descriptor is left for its file, or no memory
+            _last_resort(message, args)
+            return
         logger = logging.getLogger(self._name)
         # The third frame from here is the one that speaks.
         logger.log(getattr(logging, level), message, *args, exc_info=exc_info, stacklevel=3)
+
+
+def _last_resort(message: str, args: tuple[object, ...]) -> None:
+    """Write as `logging` does for a program that has not set it up: the message alone."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{message % args if args else message}\n")

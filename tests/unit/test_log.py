@@ -42,3 +42,13 @@ def test_details_that_nobody_asked_for_import_nothing(call: str, imported: bool)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{imported}\n"
     assert done.stderr == ("y\n" if imported else "")
+
+
+def test_it_speaks_where_no_descriptor_is_left_for_an_import() -> None:
+    code = (
+        "import resource; from procession._log import Logger; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); "
+        "Logger('x').warning('%d of %s', 1, 'y'); Logger('x').error('100%')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "1 of y\n100%\n"

@@ -37,7 +37,6 @@ SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.py")
 
 # Where an exec'd guardian finds its channel, the run's lock, and where to report on its namespace.
 _CHANNEL_FD, _LOCK_FD, _REPORT_FD = 3, 4, 5
-_DEAF = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 _FAREWELL = 1.0  # seconds for a guardian that was killed to be gone; in state D it may never be
 
 
@@ -269,7 +268,7 @@ def spawn_guardian(run_id: str, isolate: str = "") -> Guardian:
                 *([(os.POSIX_SPAWN_DUP2, report.pen, _REPORT_FD)] if report else []),
             ],
             setsid=True,
-            setsigmask=_DEAF,
+            setsigmask=lean.DEAF,
         )
         pid = report.guardian(pid) if report else pid
         on_failure.pop_all()

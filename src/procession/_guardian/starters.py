@@ -65,8 +65,8 @@ class ProgramStarter:
             lock: The run's, which a worker inherits as ``LOCK_FD``.
         """
         self._lock = lock
-        deaf = (lean.SIGHUP, lean.SIGINT, lean.SIGQUIT, lean.SIGTERM, *lean.IGNORED_BY_PYTHON)
-        self._defaults = tuple(set(deaf) - set(ignored))
+        deaf = {*lean.DEAF, *lean.IGNORED_BY_PYTHON}
+        self._defaults = tuple(deaf - set(ignored))
 
     def start(self, order: Order, private: Iterable[int]) -> int:  # noqa: ARG002 - all are CLOEXEC
         """Exec the first of ``order.programs`` that is there, in a session of its own."""

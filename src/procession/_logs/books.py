@@ -28,6 +28,7 @@ logger = Logger(__name__)
 
 _INTERVAL = 0.1  # seconds between two looks where a file cannot be watched
 _LEAST_STEP = 64 * 1024  # bytes that are released at a time, at least
+_OTHERS = 32  # descriptors that a process with a gang has open for other things, or for a moment
 _LINE = 4096  # bytes in which the end of a line is looked for, to release whole lines
 
 
@@ -179,7 +180,7 @@ def _is_short_of_descriptors(files: int) -> bool:
     import resource
 
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return allowed != resource.RLIM_INFINITY and 3 * files > allowed
+    return allowed != resource.RLIM_INFINITY and 3 * files + _OTHERS > allowed
 
 
 def keep_books(paths: Sequence[str], limit: int | None, say: Callable[[str], None]) -> Bookkeeping:

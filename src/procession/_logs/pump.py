@@ -89,9 +89,9 @@ class Pump:
         """Begin to show a view."""
         view.share_sinks(self._sinks)
         self._views.append(view)
+        self._view_of.update(dict.fromkeys(view.files, view))  # all, whatever comes of one of them
         now = time.monotonic()
         for file in view.files:
-            self._view_of[file] = view
             file.join(self._floors)
             self.lookout.add(file, view.interval, now)
         for sink in view.sinks:

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._log import Logger
+from procession._os import lean
 from procession._os.deaths import peek, reap
 from procession._os.kernel import open_pidfd
 from procession._os.vitals import is_runnable
@@ -212,6 +213,6 @@ class Scribing:
                 {},
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, 3 + n) for n, fd in enumerate(fds)],
                 setsid=True,
-                setsigmask=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+                setsigmask=lean.DEAF,
             )
         self._control = ours

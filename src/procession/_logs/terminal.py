@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from procession._logs.relay import copy_size
+from procession._os import lean
 from procession._os.vitals import is_runnable
 
 _OFLAG = 1  # its place in what termios.tcgetattr returns
@@ -112,7 +113,7 @@ class Terminal:
 
 
 _STOPPING = (
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    *lean.DEAF,
     *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
 )
 

@@ -19,6 +19,7 @@ from _socket import (
 
 __all__ = [
     "CMSG_SPACE",
+    "DEAF",
     "DEFAULT",
     "IGNORE",
     "IGNORED_BY_PYTHON",
@@ -55,6 +56,11 @@ SIGTERM: int = _signal.SIGTERM
 SIGCHLD: int = _signal.SIGCHLD
 SIGCONT: int = _signal.SIGCONT
 IGNORE: int = _signal.SIG_IGN
+
+# What a person or a scheduler sends to end a run, or to warn it: some send it to all processes of a job.
+ENDING: tuple[int, ...] = (SIGHUP, SIGINT, SIGQUIT, SIGTERM)
+WARNING: tuple[int, ...] = (_signal.SIGUSR1, _signal.SIGUSR2)
+DEAF = (*ENDING, *WARNING)
 DEFAULT: int = _signal.SIG_DFL
 
 # The interpreter sets these two to SIG_IGN for itself at its start, so that they say nothing about
@@ -93,8 +99,10 @@ def become_deaf() -> None:
     SIGCHLD may have been ignored by the caller, which would make the kernel reap our children
     (wait(2), NOTES); a blocked signal would never wake us.
     """
-    for signum in (SIGHUP, SIGINT, SIGQUIT, SIGTERM):
-        _signal.signal(signum, IGNORE)
+    for signum in DEAF:
+        # None: C code's (faulthandler.register), which who is forked from us is to have too.
+        if signum in ENDING or _signal.getsignal(signum) is not None:
+            _signal.signal(signum, IGNORE)
     _signal.signal(SIGCHLD, DEFAULT)
     # `end_after` counts on the default; but what is exec'd goes on ignoring it, and what is forked from us
     # may be profiled by C code, whose handlers Python does not know (None).

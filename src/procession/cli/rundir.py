@@ -198,12 +198,10 @@ class RunDirectory:
         )
 
     def _have_git_ignore(self, path: str) -> None:
-        try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write("*\n")
-        except OSError:  # it is there, or it is no great loss
-            return
-        self._made.append(path)
+        # If it cannot be made it is there, or it is no great loss.
+        with suppress(OSError), open(path, "x", encoding="utf-8") as file:
+            self._made.append(path)  # also where the disk has no room for what is to be in it
+            file.write("*\n")
 
     def _make(self, path: str) -> str | None:
         """Make a directory and those above it; say why if it cannot be, or not be written to."""

@@ -231,3 +231,12 @@ def test_sizes_that_cannot_be(size: str, here: Any) -> None:
     ended = here.script("print(1)", f"--log-limit={size}")
     assert ended.code == 2
     assert f"--log-limit {size}: give" in ended.err
+
+
+def test_nothing_half_made_is_left_on_a_disk_that_is_full(here: Any, small: Path) -> None:
+    program = here.file("garbage", "garbage", 0o755)
+    with pytest.raises(OSError, match="No space left"):
+        (small / "full").write_bytes(bytes(4 << 20))
+    ended = here.run("--no-python", str(program), cwd=small)
+    assert ended.code == 126
+    assert os.listdir(small) == ["full"]

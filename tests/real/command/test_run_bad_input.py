@@ -27,6 +27,11 @@ GRAMMAR = (
         (["tran.py"], 2, "tran.py: no such script in {here}. Did you mean train.py?\n"),
         (["--nproc-per-node", "0", "train.py"], 2, f"--nproc-per-node 0: {NPROC}\n"),
         (["--nproc-per-node", "-1", "train.py"], 2, f"--nproc-per-node -1: {NPROC}\n"),
+        (
+            ["--nproc-per-node", "9999999", "train.py"],
+            2,
+            "--nproc-per-node 9999999: no host can have more than 4194304 processes.\n",
+        ),
         (["--nproc-per-node=x", "train.py"], 2, f"--nproc-per-node x: {NPROC}\n"),
         (
             ["--nporc", "2", "train.py"],
@@ -165,6 +170,28 @@ def test_too_few_fds_for_all_workers(here: Any) -> None:
         ended.err,
     )
     assert os.listdir(here.directory) == []
+
+
+def test_hardly_enough_fds(here: Any) -> None:
+    """With one more each time, from too few to enough: what the files need to be shown comes last."""
+    shown = False
+    for limit in range(15, 40):
+        given = (limit, limit)
+        ended = here.run(
+            *("-n", "2", "--no-python", "echo", "hello"),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, given),  # noqa: B023
+        )
+        assert "Traceback" not in ended.err
+        if ended.code == 0:
+            shown = sorted(ended.out.splitlines()) == ["[default0]:hello", "[default1]:hello"]
+            assert shown or " cannot be shown: Too many open files\n" in ended.err
+        else:
+            assert ended.code == 71
+            assert "(too many open files; raise the limit by ulimit -n)" in ended.err
+            assert os.listdir(here.directory) == []
+        if shown:
+            break
+    assert shown
 
 
 def test_a_log_directory_that_is_read_only(here: Any) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("cpu", "gpu", "xpu", "auto")
 _ALLOWED = f"give a number from 1 up, or one of {', '.join(_KINDS)}"
+_MOST = 2**22  # processes that Linux can number: PID_MAX_LIMIT, include/linux/threads.h
 _NO_TORCH = 3  # exit status of _torch.py where torch cannot be imported
 _NO_SUCH_KIND = 4  # where torch knows no device of that name
 
@@ -38,6 +39,8 @@ def count_workers(text: str, environ: Mapping[str, str]) -> int:
             raise UsageError(f"--nproc-per-node {text}: {_none_found(text, environ)}")
     if number < 1:
         raise UsageError(f"--nproc-per-node {text}: {_ALLOWED}.")
+    if number > _MOST:
+        raise UsageError(f"--nproc-per-node {text}: no host can have more than {_MOST} processes.")
     return number
 
 
