@@ -167,9 +167,14 @@ def test_a_round_is_called_off_once(hub: HubState) -> None:
     told = [KEYS.outcome(0, B.id), codec.outcome_json(Fate.FAILING, 1, Account()).decode()]
     hub.hear(B.id, {"n": 1, "put": told, "create": KEYS.off(0)}, 102)
     first = hub.records.get(KEYS.off(0))
-    hub.hear(A.id, {"n": 1, "create": KEYS.off(0)}, 102)
     assert first is not None
+    assert first.value == b""
+    hub.hear(A.id, {"n": 1, "create": KEYS.off(0), "value": codec.TO_GROW.decode()}, 102)
     assert hub.records.get(KEYS.off(0)) == first
+    hub.hear(A.id, {"n": 2, "create": KEYS.off(1), "value": codec.TO_GROW.decode()}, 102)
+    grows = hub.records.get(KEYS.off(1))
+    assert grows is not None
+    assert grows.value == codec.TO_GROW
 
 
 def test_who_leads_hears_all_and_the_others_what_concerns_them(hub: HubState) -> None:
@@ -219,6 +224,7 @@ def test_a_round_is_replaced_and_what_is_behind_it_forgotten(hub: HubState) -> N
         {"n": 1, "replace": [KEYS.round, "nonsense", 0], "forget": [], "put": CLOCK},
         {"n": 1, "replace": [KEYS.round, 7, 0]},
         {"n": 1, "create": 7},
+        {"n": 1, "create": KEYS.off(0), "value": 7},
         {"roll": "all"},
     ],
 )

@@ -25,7 +25,17 @@ from procession._membership.machine import (
     Stop,
     Tell,
 )
-from procession._membership.model import Account, Fate, Member, Outcome, Round, Terms, Verdict, View
+from procession._membership.model import (
+    Account,
+    Evidence,
+    Fate,
+    Member,
+    Outcome,
+    Round,
+    Terms,
+    Verdict,
+    View,
+)
 from procession._membership.rules import (
     calls_off,
     first_failure,
@@ -281,6 +291,47 @@ def test_the_cause_is_what_was_told_first() -> None:
     cause = first_failure(View(seats, Round(0, seats), 1, told))
     assert cause is not None
     assert cause.account.text == "first"
+
+
+def missing_a_peer(view: View, to_grow: bool = False) -> View:
+    """A round in which whoever failed only tells that a peer was lost."""
+    told = tuple(
+        outcome._replace(account=Account(evidence=Evidence.PEER_LOST)) for outcome in view.outcomes
+    )
+    return view._replace(outcomes=told, called_off=True, to_grow=to_grow)
+
+
+@pytest.mark.parametrize(
+    ("view", "restarts"),
+    [
+        (missing_a_peer(after(F, L)), 0),  # the workers of who leaves go first
+        (missing_a_peer(after(F, L, gone=(1,))), 0),
+        (missing_a_peer(after(F, S), to_grow=True), 0),  # and so may those of a host that heard first
+        (missing_a_peer(after(F, S)), 1),  # nobody knows why
+        (after(F, L), 1),
+        (after(F, S)._replace(called_off=True, to_grow=True), 1),
+    ],
+)
+def test_who_only_misses_workers_that_were_stopped_has_not_failed(
+    view: View, restarts: int
+) -> None:
+    following = next_round(view, Terms(1, 2, max_restarts=1), last_call_over=True)
+    assert following is not None
+    assert following.verdict is None
+    assert following.restarts == restarts
+
+
+def test_the_leader_says_whether_a_round_only_grows() -> None:
+    here, terms = members("a", "b", "c"), Terms(1, 3, 1)
+    running = View(here, Round(0, here[:2]), 1)
+    for view, to_grow in (
+        (running, True),
+        (running._replace(outcomes=(Outcome("id-1", X),)), False),
+        (running._replace(members=(here[0], here[2])), False),
+    ):
+        state = State("id-0", terms, Phase.RUNNING, 0)
+        _, effects = machine.step(state, Seen(view))
+        assert CallOff(0, to_grow) in effects
 
 
 def test_whoever_waits_is_taken_in() -> None:

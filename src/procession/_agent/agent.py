@@ -305,7 +305,7 @@ class Agent:
         self._beat_due = time.monotonic() + _BETWEEN_BEATS if leads else math.inf
 
     def _call_off(self, effect: CallOff) -> None:
-        self._meeting.call_off(effect.generation)
+        self._meeting.call_off(effect.generation, to_grow=effect.to_grow)
 
     def _tell(self, effect: Tell) -> None:
         port = 0 if effect.fate is Fate.FAILING else self._crew.free_port()

@@ -102,9 +102,9 @@ class EtcdMeeting:
         """Write what this host's clock shows."""
         self._later(lambda writer: writer.beat())
 
-    def call_off(self, generation: int) -> None:
+    def call_off(self, generation: int, *, to_grow: bool) -> None:
         """Have all hosts stop their workers of a round."""
-        self._later(lambda writer: writer.call_off(generation))
+        self._later(lambda writer: writer.call_off(generation, to_grow=to_grow))
 
     def call_roll(self) -> None:
         """Ask who is there: ``news`` will have a roll."""

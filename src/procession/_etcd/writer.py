@@ -123,9 +123,9 @@ class Writer(threading.Thread):
             self._keys.clock, codec.beat_json(self._member.id, self._clock()), lease
         )
 
-    def call_off(self, generation: int) -> None:
+    def call_off(self, generation: int, *, to_grow: bool) -> None:
         """Have all hosts stop their workers of a round; once, as each write tells all of them."""
-        self.client.create(self._keys.off(generation), b"")
+        self.client.create(self._keys.off(generation), codec.TO_GROW if to_grow else b"")
 
     def tell(self, generation: int, outcome: bytes, *, calls_off: bool) -> None:
         """Write what became of this host's workers."""

@@ -6,10 +6,10 @@ time with a number, and is told what it has asked for up to which number, and of
     host   {"hello": 1, "run": ..., "nnodes": ..., "id": ..., "name": ..., "member": ..., "lease": s}
     hub    {"welcome": life, "keys": [[name, value, created, modified], ...]}
            {"go": port}  {"refused": text}  {"lost": text}
-    host   {"n": 1, "put": [name, value], "create": name}
-           {"n": 2, "replace": [name, value, modified], "forget": [prefix, ...], "put": [name, value]}
-           {"n": 3, "leave": true}  {"alive": 7}  {"roll": 16}
-    hub    {"done": 3}  {"alive": 7}  {"keys": [...], "gone": [name, ...]}  {"lost": text}
+    host   {"n": 1, "put": [name, value], "create": name}  {"n": 2, "create": name, "value": text}
+           {"n": 3, "replace": [name, value, modified], "forget": [prefix, ...], "put": [name, value]}
+           {"n": 4, "leave": true}  {"alive": 7}  {"roll": 16}
+    hub    {"done": 4}  {"alive": 7}  {"keys": [...], "gone": [name, ...]}  {"lost": text}
            {"roll": [[name, value, created, modified], ...], "total": 40}
 
 The host whose hub it is leads, and is told of every key; the others of those under ``now/``, and of

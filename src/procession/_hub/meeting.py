@@ -106,9 +106,10 @@ class HubMeeting:
     def _beat(self) -> list[str]:
         return [self._keys.clock, codec.beat_json(self._id, self._clock()).decode()]
 
-    def call_off(self, generation: int) -> None:
+    def call_off(self, generation: int, *, to_grow: bool) -> None:
         """Have all hosts stop their workers of a round."""
-        self._line.ask(create=self._keys.off(generation))
+        why = codec.TO_GROW.decode() if to_grow else ""
+        self._line.ask(create=self._keys.off(generation), value=why)
 
     def call_roll(self) -> None:
         """Ask who is there: ``news`` will have a roll."""

@@ -120,9 +120,10 @@ class HubState:
             self._create(host, said)
 
     def _create(self, _host: str, said: dict[str, Any]) -> None:
-        self._check(said["create"], "")
-        if self.records.get(said["create"]) is None:
-            self.records.put(said["create"], b"")
+        name, value = said["create"], said.get("value", "")
+        self._check(name, value)
+        if self.records.get(name) is None:
+            self.records.put(name, value.encode())
 
     def _replace(self, host: str, said: dict[str, Any]) -> None:
         name, value, modified = said["replace"]

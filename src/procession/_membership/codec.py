@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+TO_GROW = b"to grow"  # the value of ``Keys.off`` where a round was called off for nothing else
+
+
 class Keys:
     """Where a run keeps what; the generation is part of every key that belongs to a round."""
 
@@ -135,15 +138,17 @@ class Reader:
             revision = entry.modified if entry.name == self._keys.round else revision
         now = found.get(Round, {}).get(self._keys.round)
         words = found.get(str, {})
+        off = words.get(self._keys.off(now.generation)) if now is not None else None
         return View(
             tuple(sorted(found.get(Member, {}).values(), key=lambda member: member.since)),
             now,
             revision,
             self._told(found.get(Outcome, {}), now),
-            now is not None and self._keys.off(now.generation) in words,
+            off is not None,
             words.get(self._keys.leader, ""),
             whole,
             found.get(Beat, {}).get(self._keys.clock),
+            off == TO_GROW.decode(),
         )
 
     def _told(self, outcomes: dict[str, Outcome], now: Round | None) -> tuple[Outcome, ...]:

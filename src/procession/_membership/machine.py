@@ -132,9 +132,15 @@ class Propose(NamedTuple):
 
 
 class CallOff(NamedTuple):
-    """Have all hosts stop their workers of a round."""
+    """Have all hosts stop their workers of a round.
+
+    Attributes:
+        generation: The round's.
+        to_grow: Only to take a host in; nothing has failed, as far as is known.
+    """
 
     generation: int
+    to_grow: bool = False
 
 
 class Tell(NamedTuple):
@@ -267,7 +273,7 @@ def _lead(state: State, effects: tuple[Effect, ...]) -> Step:
     now, rested = view.round, view.round is not None and state.rested == view.round.generation
     if now is not None and state.called_off < now.generation and calls_off(view, state.terms):
         state = state._replace(called_off=now.generation)
-        effects = (*effects, CallOff(now.generation))
+        effects = (*effects, CallOff(now.generation, to_grow=not is_over(view)))
     proposal = next_round(view, state.terms, last_call_over=state.last_call_over, rested=rested)
     if proposal is not None:
         if state.proposed == view.revision:

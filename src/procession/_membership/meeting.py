@@ -44,8 +44,8 @@ class Meeting(Protocol):
     def propose(self, following: Round, revision: int) -> None:
         """Write a round and what the clock shows, if the store's round is still of that revision."""
 
-    def call_off(self, generation: int) -> None:
-        """Have all hosts stop their workers of a round."""
+    def call_off(self, generation: int, *, to_grow: bool) -> None:
+        """Have all hosts stop their workers of a round; why, the first tells who does it."""
 
     def call_roll(self) -> None:
         """Ask who is there: ``news`` will have a roll."""

@@ -194,6 +194,7 @@ class View(NamedTuple):
         whole: Whether that is all; else a host that does not lead has left out ``outcomes``, and of
             ``members`` all but itself.
         beat: The last of the leader's clock.
+        to_grow: It was called off only to take a host in, when nothing had failed.
     """
 
     members: tuple[Member, ...] = ()
@@ -204,6 +205,7 @@ class View(NamedTuple):
     leader: str = ""
     whole: bool = True
     beat: Beat | None = None
+    to_grow: bool = False
 
     def fate(self, member: str) -> Fate | None:
         """What became of a host's workers in the current round, None while they run."""

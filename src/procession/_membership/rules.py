@@ -187,11 +187,19 @@ def cause_of_end(view: View) -> Cause | None:
 
 
 def failed_first(view: View) -> Outcome | None:
-    """The failure that has ended the round; None where it only tells of a host's loss, or none is."""
+    """The failure that has ended the round; None where it only tells that peers went, as some did."""
     failed = first_failure(view)
-    if failed is not None and failed.account.evidence is Evidence.PEER_LOST and lost(view):
+    if failed is not None and failed.account.evidence is Evidence.PEER_LOST and _peers_went(view):
         return None
     return failed
+
+
+def _peers_went(view: View) -> bool:
+    """Whether workers went that did not fail: with a lost host, one that left, or to take another in.
+
+    Those of other hosts may miss them before they hear that the round is over.
+    """
+    return bool(lost(view)) or view.to_grow or Fate.LEFT in view.fates().values()
 
 
 def _host_of(now: Round | None, outcome: Outcome) -> str:

@@ -364,6 +364,61 @@ def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
     assert hosts.end(stays)[0] == 0
 
 
+# Rank 0 finds a connection broken once the worker of rank 1 is about to go, which waits for that.
+MISSES_A_PEER = (
+    TELL
+    + """
+import signal
+there = lambda what: os.path.exists(f"{sys.argv[1]}/{what}")
+def leave(*_):
+    open(f"{sys.argv[1]}/goes", "w").close()
+    while not there("missed"):
+        time.sleep(0.02)
+    sys.exit()
+first = name == FIRST
+if name in ("0-0", "0-1") and not first:
+    signal.signal(signal.SIGTERM, leave)
+while not there("go"):
+    if first and there("goes"):
+        os.close(os.open(f"{sys.argv[1]}/missed", os.O_CREAT | os.O_WRONLY))
+        raise ConnectionResetError("by peer")
+    time.sleep(0.02)
+"""
+)
+
+
+@pytest.mark.parametrize("hosts", ["c10d"], indirect=True)
+def test_who_misses_the_workers_of_a_host_that_leaves_has_not_failed(hosts: Hosts) -> None:
+    hosts.here.file("s.py", f"FIRST = '0-0'{MISSES_A_PEER}")
+    stays, leaves = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))
+    hosts.workers(0, 2)
+    leaves.send_signal(signal.SIGTERM)
+    assert hosts.end(leaves)[0] == 128 + signal.SIGTERM
+    hosts.workers(1, 1)
+    hosts.go()
+    code, text = hosts.end(stays)
+    assert code == 0, text
+
+
+@elastic
+def test_who_misses_workers_that_were_stopped_to_take_a_host_in_has_not_failed(
+    hosts: Hosts,
+) -> None:
+    hosts.here.file("s.py", f"FIRST = '0-1'{MISSES_A_PEER}")
+    words = ("--nnodes", "2:3")
+    conf = "lease=30,last_call_timeout=0"
+    begun = [hosts.start(rank, *words, conf=conf) for rank in (0, 1)]
+    _, second = hosts.workers(0, 2)
+    stop(begun[1].pid)  # it hears of the third later than of its own worker's end
+    third = hosts.start(2, *words, conf=conf)
+    wait_gone([int(second["pid"])])
+    begun[1].send_signal(signal.SIGCONT)
+    hosts.workers(1, 3)
+    hosts.go()
+    for code, text in map(hosts.end, (*begun, third)):
+        assert code == 0, text
+
+
 CATCHES = """
 import os, signal, sys
 def caught(*_):
