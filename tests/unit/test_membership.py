@@ -306,7 +306,7 @@ def missing_a_peer(view: View, to_grow: bool = False) -> View:
     [
         (missing_a_peer(after(F, L)), 0),  # the workers of who leaves go first
         (missing_a_peer(after(F, L, gone=(1,))), 0),
-        (missing_a_peer(after(F, S), to_grow=True), 0),  # and so may those of a host that heard first
+        (missing_a_peer(after(F, S), to_grow=True), 0),  # some host hears of it first
         (missing_a_peer(after(F, S)), 1),  # nobody knows why
         (after(F, L), 1),
         (after(F, S)._replace(called_off=True, to_grow=True), 1),

@@ -55,7 +55,9 @@ def test_a_view_is_read(verdict: Verdict | None) -> None:
     off = Entry(KEYS.off(4), b"", 12, 12)
     partial = reader.view([*entries[1:3], off], whole=False)
     assert partial == View((A,), now, 9, called_off=True, whole=False)
-    grows = reader.view([*entries[1:3], off._replace(value=codec.TO_GROW, modified=13)], whole=False)
+    grows = reader.view(
+        [*entries[1:3], off._replace(value=codec.TO_GROW, modified=13)], whole=False
+    )
     assert grows == partial._replace(to_grow=True)
 
 
