@@ -73,9 +73,13 @@ class Cluster:
         ports = own_ports(2 * size)
         peers = {f"m{n}": ports.pop() for n in range(size)}
         self.members = [Member(name, directory, ports.pop(), peers, extra) for name in peers]
-        for member in self.members:
-            member.start()
-        self.wait_writable()
+        try:
+            for member in self.members:
+                member.start()
+            self.wait_writable()
+        except BaseException:
+            self.end()
+            raise
 
     def settings(self, **conf: str) -> Settings:
         patient = {"request_timeout": "10"}  # a busy machine is no fault

@@ -202,7 +202,10 @@ class Agent:
         return self._waiting_since + self._patience.join if waits else math.inf
 
     def _word_due_at(self) -> float:
-        return self._word_due if self._state.phase is Phase.JOINING else math.inf
+        """When to tell a person what is waited for; once workers are done, only if they cannot be told of."""
+        waits = self._state.phase is Phase.JOINING
+        waits = waits or (self._state.phase is Phase.DONE and bool(self._meeting.trouble))
+        return self._word_due if waits else math.inf
 
     def _due(self) -> list[Event]:
         now, events = time.monotonic(), list[machine.Event]()
@@ -226,8 +229,9 @@ class Agent:
     def _call_roll(self) -> None:
         trouble = self._meeting.trouble
         if trouble:
-            place = f"the place where the hosts meet ({trouble})"
-            self._say(f"waiting for {place}, {self._left():.0f} s left")
+            left = self._left()
+            time = "" if left == math.inf else f", {left:.0f} s left"
+            self._say(f"waiting for the place where the hosts meet ({trouble}){time}")
         else:
             self._meeting.call_roll()
 
@@ -251,7 +255,7 @@ class Agent:
         before, knew = self._state.phase, self._state.view.members
         self._state, effects = machine.step(self._state, event)
         self._heard = tighter(self._heard, self._state.view.beat)
-        if self._state.phase is Phase.JOINING and before is not Phase.JOINING:
+        if self._state.phase is not before:
             self._waiting_since = time.monotonic()
             self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
         self._came_late = self._came_late or (not knew and self._state.phase is Phase.ENDED)

@@ -172,7 +172,7 @@ class Client:
             except EtcdError as error:
                 if error.code not in _ELSEWHERE:
                     raise
-                problems[endpoint] = Problem(str(error))
+                problems[endpoint] = Problem(str(error), is_answer=True)
             except (OSError, http.client.HTTPException) as error:
                 connected = self._wire is not None and self._wire.is_open
                 problems[endpoint] = problem(error, endpoint, self._settings, connected=connected)
@@ -219,7 +219,8 @@ def _nobody_answers(problems: list[Problem]) -> ProcessionError:
     said = "; ".join(each.text for each in problems) or "no member in time"
     if problems and all(each.is_mistake for each in problems):
         return UsageError(f"etcd: {said}")
-    return EtcdError(f"etcd does not answer: {said}")
+    answered = any(each.is_answer for each in problems)
+    return EtcdError(f"etcd {'cannot do that now' if answered else 'does not answer'}: {said}")
 
 
 def authenticate(wire: Wire, settings: Settings) -> str:

@@ -65,7 +65,8 @@ class EtcdMeeting:
         self._member = self._member._replace(address=address)
         lease = self._lease = Lease(leasing, self._ttl, self._kept, self._news.lose)
         lease.start()
-        self._writer = Writer(writing, self._keys, self._member, lease.id, self._clock)
+        told = self._member, lease.id, self._clock, self._news.ring
+        self._writer = Writer(writing, self._keys, *told)
         names = self._all_keys() if self._writer.enter() else self._own_keys()
         self._watch = Watch(self._settings, names, self._news.see, self._clock)
         self._writer.start()
@@ -81,8 +82,8 @@ class EtcdMeeting:
 
     @property
     def trouble(self) -> str:
-        """Empty: ``join`` has reached etcd."""
-        return ""
+        """Why etcd takes nothing from this host, empty where it does: ``join`` has reached it."""
+        return self._writer.trouble if self._writer is not None else ""
 
     @property
     def is_good(self) -> bool:

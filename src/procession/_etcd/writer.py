@@ -27,6 +27,7 @@ logger = Logger(__name__)
 
 _PAUSE = 0.1  # seconds between two tries to write
 _PATIENCE = 3.0  # seconds that close() lets writes take
+_PASSING = 0.5  # seconds for which a write may be refused before anybody is told
 _REMEMBERED = 24 * 3600  # seconds for which a late host is told that the run is over
 _NAMED = 16  # hosts of a roll call that are named
 
@@ -40,10 +41,17 @@ class Writer(threading.Thread):
         member: Who writes.
         lease: To which its member is bound.
         clock: Its host's, ns.
+        refused: Called in this thread while ``trouble`` has something to say.
     """
 
     def __init__(
-        self, client: Client, keys: Keys, member: Member, lease: int, clock: Callable[[], int]
+        self,
+        client: Client,
+        keys: Keys,
+        member: Member,
+        lease: int,
+        clock: Callable[[], int],
+        refused: Callable[[], None],
     ) -> None:
         super().__init__(name="procession-etcd-write", daemon=True)
         self.client = client
@@ -52,11 +60,20 @@ class Writer(threading.Thread):
         self._member = member
         self._lease = lease
         self._clock = clock
+        self._refused = refused
         self._until = float("inf")
+        self._problem = ""  # of the write that is tried
+        self._tried_since = float("inf")
+
+    @property
+    def trouble(self) -> str:
+        """Why etcd does not take what is written, empty where it does, or may soon."""
+        return self._problem if now() >= self._tried_since + _PASSING else ""
 
     def run(self) -> None:
         """Write until ``close``."""
         while (deed := self.queue.get()) is not None:
+            self._problem, self._tried_since = "", now()
             while not self._done(deed) and now() < self._until:
                 threading.Event().wait(_PAUSE)
 
@@ -65,7 +82,11 @@ class Writer(threading.Thread):
             deed(self)
         except ProcessionError as error:
             logger.debug("writing to etcd: %s", error)
+            self._problem = str(error)
+            if self.trouble:
+                self._refused()
             return False
+        self._tried_since = float("inf")
         return True
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ class Meeting(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why the store has not been reached, empty where it has."""
+        """Why the store has not been reached, or takes nothing; empty where it does."""
 
     @property
     def is_good(self) -> bool:

@@ -532,6 +532,26 @@ def test_without_the_store_no_worker_is_left(hosts: Hosts, etcd: Any) -> None:
     assert hosts.here.left() == []
 
 
+@pytest.mark.parametrize("fails", ["0-1 7", ""])
+@only_etcd
+def test_what_cannot_be_told_to_the_store_is_waited_for_aloud(
+    hosts: Hosts, etcd: Any, fails: str
+) -> None:
+    words = ("--nnodes", "2", "--max-restarts", "1")
+    processes = [hosts.start(rank, *words) for rank in (0, 1)]
+    hosts.workers(0, 2)
+    etcd.kill()
+    hosts.go(fails)
+    while "waiting for the place where the hosts meet (" not in (
+        line := processes[1].stderr.readline()
+    ):
+        assert line, "it has ended"
+    assert "Connection refused)" in line
+    etcd.start()
+    for code, text in map(hosts.end, processes):
+        assert code == 0, text
+
+
 @only_etcd
 def test_who_comes_when_all_is_over_is_told(hosts: Hosts) -> None:
     process = hosts.start(0, "--nnodes", "1:2", conf="lease=30,last_call_timeout=0")

@@ -47,6 +47,16 @@ def seen(views: queue.Queue[dict[str, bytes]], expected: dict[str, bytes]) -> No
         view = views.get(timeout=max(until - time.monotonic(), 0.01))
 
 
+def test_an_etcd_that_is_full(make_cluster: Callable[..., Any]) -> None:
+    cluster = make_cluster(1, "--quota-backend-bytes=300000")
+    client = Client(cluster.settings())
+    try:
+        with pytest.raises(EtcdError, match=r"etcd cannot do that now: .*database space exceeded"):
+            client.put("/a", b"x" * 400_000)
+    finally:
+        client.close()
+
+
 def test_keys(client: Client) -> None:
     assert client.create("/a/x", b"\0\xff")
     assert not client.create("/a/x", b"2")
