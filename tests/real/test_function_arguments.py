@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import gc
 import multiprocessing
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from multiprocessing.shared_memory import ShareableList, SharedMemory
 from pathlib import Path
@@ -343,11 +345,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("how", ["script", "module", "text", "stdin"])
+@pytest.mark.parametrize("how", ["script", "module", "text", "stdin", "bytes"])
 def test_callables_and_classes_of_main(tmp_path: Path, method: str, how: str) -> None:
     (tmp_path / "mainly.py").write_text(MAIN)
     words = {
-        "script": ["mainly.py"], "module": ["-m", "mainly"], "text": ["-c", MAIN], "stdin": ["-"]
+        "script": ["mainly.py"], "module": ["-m", "mainly"], "text": ["-c", MAIN], "stdin": ["-"],
+        "bytes": ["-bb", "mainly.py"],
     }[how]  # fmt: skip
     done = subprocess.run(
         [sys.executable, *words, method, str(tmp_path / "logs")],
@@ -357,7 +360,66 @@ def test_callables_and_classes_of_main(tmp_path: Path, method: str, how: str) ->
     assert (done.stdout, done.stderr) == ("42 42 42 42\nTrue 42 True 42 True\n", "")
 
 
+BOUND_LATER = """
+import collections, enum, functools, sys
+from procession.multiprocessing import DefaultLogsSpecs, start_processes
+
+def work(): return "as it was imported"
+
+def run(fn, *args):
+    gang = start_processes("w", fn, {0: args}, {0: {}}, DefaultLogsSpecs(sys.argv[2]), start_method=sys.argv[1])
+    return gang.wait().return_values[0]
+
+def main():
+    global late
+    def late(): return "late"
+    print(run(late))
+
+def shouting(fn):
+    @functools.wraps(fn)
+    def shout(): return fn().upper()
+    return shout
+
+if __name__ == "__main__":
+    Point = collections.namedtuple("Point", "x y")
+    Colour = enum.Enum("Colour", "RED GREEN")
+    print(run(Point, 1, 2), run(lambda colour: colour is Colour.RED, Colour.RED))
+    main()
+    work = shouting(work)
+    print(run(work))
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_only_the_main_module_has(tmp_path: Path, method: str) -> None:
+    """By name the worker would find nothing, or what stood there before."""
+    (tmp_path / "later.py").write_text(BOUND_LATER)
+    done = subprocess.run(
+        [sys.executable, "later.py", method, str(tmp_path / "logs")],
+        check=False, capture_output=True, text=True, timeout=50, cwd=tmp_path,
+    )  # fmt: skip
+    expected = "Point(x=1, y=2) True\nlate\nAS IT WAS IMPORTED\n"
+    assert (done.stdout, done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_standard_pickler_refuses(tmp_path: Path, method: str) -> None:
+    read_only = types.MappingProxyType({"a": 1})
+    assert run(tmp_path, method, jobs.returned, read_only) == read_only
+
+
 LOCK = threading.Lock()
+
+
+class Circle:
+    """Comes to its lock by way of itself."""
+
+    def __init__(self) -> None:
+        self.next, self.lock = [self], LOCK
+
+
+def uses_a_global() -> Callable[[], Callable[[], object]]:
+    return lambda: lambda: LOCK
 
 
 def holds_a_lock(lock: Any) -> Callable[[], None]:
@@ -379,6 +441,9 @@ class HasALock:
         (holds_a_lock(LOCK), (), "the function holds_a_lock.<locals>.<lambda>, its variable lock, of type lock,"),
         (functools.partial(closure, LOCK), (), r"\.args\[0\], of type lock,"),
         (jobs.Adder(LOCK).add, (1,), r"the function Adder\.add\.__self__\.start, of type lock,"),
+        (uses_a_global(), (), "the function uses_a_global.<locals>.<lambda>, its global LOCK, of type lock,"),
+        (jobs.greet, (Circle(),), r"argument 0 of greet\.lock, of type lock,"),
+        (jobs.greet, (contextvars.ContextVar("v"),), "argument 0 of greet, of type ContextVar,"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent_is_named(
@@ -387,6 +452,14 @@ def test_what_cannot_be_sent_is_named(
     way_out = f'{words} cannot be pickled: TypeError: .*use start_method="fork"'
     with pytest.raises(NotPicklableError, match=way_out):
         launch(tmp_path, method, fn, {0: args})
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_can_be_sent_is_not_blamed(tmp_path: Path, method: str) -> None:
+    """The things of multiprocessing can be pickled while a worker starts, and at no other time."""
+    lock = multiprocessing.get_context(method).Lock()
+    with pytest.raises(NotPicklableError, match=r"argument 0 of greet\['b'\], of type lock,"):
+        launch(tmp_path, method, jobs.greet, {0: ({"a": lock, "b": LOCK},)})
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

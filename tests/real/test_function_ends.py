@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.real.functions import METHODS, PATIENCE, end, launch
 
+from procession._worker.as_main import exit_status
 from procession.errors import RemoteError
 from procession.multiprocessing import (
     RunProcsResult,
@@ -65,6 +67,7 @@ ANYWHERE: dict[str, Success | Failure] = {
     "RecursionError": Failure(1, "RecursionError: maximum recursion depth", RecursionError),
     "mute": Failure(1, "MuteError: <exception str() failed>", dying.MuteError),
     "stubborn": Failure(1, "StubbornError: x", RemoteError),
+    "frozen": Failure(1, "FrozenError: 5", RemoteError),
 }
 # Before the call an end with 0 is a failure: nothing that was asked for has been done.
 TOO_EARLY: dict[str, Success | Failure] = {
@@ -74,7 +77,7 @@ TOO_EARLY: dict[str, Success | Failure] = {
 UNPICKLABLE = "PicklingError: the return value, of type Dies, cannot be pickled"
 LOST = {
     name: Failure(1, UNPICKLABLE, __import__("pickle").PicklingError)
-    for name in ("exception", "MemoryError", "RecursionError", "mute", "stubborn")
+    for name in ("exception", "MemoryError", "RecursionError", "mute", "stubborn", "frozen")
 }
 # Exit functions: Python prints what they raise and goes on.
 IGNORED = dict.fromkeys(
@@ -133,6 +136,11 @@ def run(tmp: Path, place: str, way: str, method: str) -> RunProcsResult:
     return end(launch(tmp, method, FUNCTIONS[place], {0: args}, **env))
 
 
+def forget_multiprocessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("multiprocessing")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 @pytest.mark.parametrize(("place", "way", "method", "expected"), list(rows()))
 def test_ends(
     tmp_path: Path,
@@ -143,8 +151,7 @@ def test_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if method == BARE:
-        for name in [name for name in sys.modules if name.startswith("multiprocessing")]:
-            monkeypatch.delitem(sys.modules, name)
+        forget_multiprocessing(monkeypatch)
     result = run(tmp_path, place, way, method.removeprefix("bare "))
     if isinstance(expected, Success):
         assert result.failures == {}
@@ -160,6 +167,31 @@ def test_ends(
     assert type(failure.exception) is (expected.exception or type(None))
     told_by_file = expected.exception is not None
     assert (failure.error_file != "<N/A>") == told_by_file
+
+
+# What Python makes of the odd things that programs leave with: an empty list of errors, a text.
+STATUSES: list[tuple[object, int]] = [
+    ([], 1), ("", 1), (0.0, 1), (False, 0), (256, 0), (-1, 255), (2**70, 255), (-(2**63), 0)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [*METHODS, BARE])
+def test_statuses_are_pythons(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if method == BARE:
+        forget_multiprocessing(monkeypatch)
+    for code, status in STATUSES:
+        result = end(launch(tmp_path, method.removeprefix("bare "), dying.exits, {0: (code,)}))
+        assert [failure.exitcode for failure in result.failures.values()] == [status] * (status > 0)
+
+
+def test_statuses_of_pythons_own() -> None:
+    for code, status in STATUSES:
+        python = subprocess.run(
+            [sys.executable, "-c", f"raise SystemExit({code!r})"],
+            check=False,
+            stderr=subprocess.DEVNULL,
+        )
+        assert (python.returncode, exit_status(code)) == (status, status)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -74,6 +74,17 @@ def test_what_needs_multiprocessing_gets_it(tmp_path: Path) -> None:
     assert run_main(tmp_path, "spawn", body) == [False, "hello"]
 
 
+def test_what_a_closure_holds_goes_with_it(tmp_path: Path) -> None:
+    """multiprocessing would have the worker fetch a socket from a thread of the launcher's."""
+    body = """
+        import socket, threading
+        ours, theirs = socket.socketpair()
+        run(lambda: theirs.sendall(b"hello"))
+        print(json.dumps([ours.recv(5).decode(), threading.active_count()]))
+        """
+    assert run_main(tmp_path, "spawn", body) == ["hello", 1]
+
+
 def test_the_code_of_main_is_the_launchers(tmp_path: Path) -> None:
     """It goes along, so that no worker compiles it; a worker under another -O compiles its own."""
     body = """

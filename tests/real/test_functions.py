@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,48 @@ def test_helpers_inside_a_worker_of_a_main_without_a_file(tmp_path: Path, method
         check=False, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("{0: [1, 2]}\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_launcher_in_an_executors_thread(tmp_path: Path, method: str) -> None:
+    """As ``asyncio.to_thread`` runs it; a copy of that thread must not wait for itself."""
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(run, tmp_path, method, jobs.nested, {0: ("fork",)}).result()
+    assert result.return_values == {0: ([9], [1, 2], [1, 2], [1, 2])}
+
+
+SETTINGS = """
+import multiprocessing, sys
+from procession.multiprocessing import DefaultLogsSpecs, start_processes
+
+multiprocessing.set_start_method("spawn", force=True)
+
+def work(): return multiprocessing.get_start_method(), sys._xoptions
+
+if __name__ == "__main__":
+    multiprocessing.set_executable(sys.argv[3])
+    gang = start_processes("w", work, {0: ()}, {0: {}}, DefaultLogsSpecs(sys.argv[2]), start_method=sys.argv[1])
+    print(gang.wait().return_values)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("spawn", ("spawn", {"by": "wrapper"})), ("fork", ("fork", {})), ("forkserver", ("spawn", {"by": "wrapper"}))],
+)  # fmt: skip
+def test_settings_of_multiprocessing(
+    tmp_path: Path, method: str, settings: tuple[str, dict[str, str]]
+) -> None:
+    """The interpreter that it was told to start, and the start method that imports have set."""
+    (tmp_path / "settings.py").write_text(SETTINGS)
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -X by=wrapper "$@"\n')
+    wrapper.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "settings.py", method, str(tmp_path / "logs"), str(wrapper)],
+        check=False, capture_output=True, text=True, timeout=50, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{ {0: settings} }\n", "")
 
 
 @pytest.mark.parametrize("method", METHODS)

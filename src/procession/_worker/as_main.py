@@ -41,8 +41,9 @@ def run(main: "dict[str, Any]") -> None:
         function, arguments = _call_of_module() if sys.argv[0] == "-m" else _call_of_path(main)
         function(*arguments)
     except SystemExit as stop:
-        if stop.code and os.getpid() == process:
-            note_exit(stop.code, time.monotonic_ns())
+        status = exit_status(stop.code)
+        if status and os.getpid() == process:
+            note_exit(status, time.monotonic_ns())
         raise
     except BaseException as error:
         caught = time.monotonic_ns()  # before all else: a peer that fails of it is only µs behind
@@ -81,13 +82,22 @@ def hold_signals() -> "Callable[[], None]":
     return let_go
 
 
-def note_exit(code: object, now: int) -> None:
+def exit_status(code: object) -> int:
+    """The status with which Python ends on ``sys.exit(code)``; what is no C long is -1 to it."""
+    if code is None:
+        return 0
+    if not isinstance(code, int):
+        return 1
+    return code & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
+
+
+def note_exit(status: int, now: int) -> None:
     """Leave word that this process is leaving with a status of its own, with which, and since when.
 
     Exit functions, threads and a collective's teardown may hold it for longer than its victims live.
 
     Args:
-        code: SystemExit's, which is not false.
+        status: Which; not 0.
         now: CLOCK_MONOTONIC ns.
     """
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
@@ -96,7 +106,7 @@ def note_exit(code: object, now: int) -> None:
     let_go = hold_signals()
     try:
         fd = os.open(f"{error_file}.exit", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.write(fd, b"%d %d\n" % (now, code & 0xFF if isinstance(code, int) else 1))
+        os.write(fd, b"%d %d\n" % (now, status))
         os.close(fd)
     except OSError:  # the directory is gone, the disk is full: the status says the rest
         pass

@@ -13,7 +13,7 @@ import sys
 import time
 
 from procession._worker import parcel, reply
-from procession._worker.as_main import hold_signals, note_exit
+from procession._worker.as_main import exit_status, hold_signals, note_exit
 from procession._worker.reply import Reply
 
 TYPE_CHECKING = False
@@ -90,9 +90,10 @@ def guarded(answer: Reply, prepare: Callable[[], Call]) -> None:
     try:
         _carry_out(answer, prepare)
     except SystemExit as stop:
-        if stop.code:
+        status = exit_status(stop.code)
+        if status:
             if answer.is_ours():
-                note_exit(stop.code, time.monotonic_ns())
+                note_exit(status, time.monotonic_ns())
             raise
         # Status 0 is success, but only of a function that was called and whose value is not lost.
         if answer.stage != reply.CALLED:
@@ -134,9 +135,11 @@ def _fail(answer: Reply, error: BaseException) -> NoReturn:
 
 
 def _note(error: BaseException, text: str) -> None:
-    """Add a note; Python 3.10 has none to show."""
-    if hasattr(error, "add_note"):
-        error.add_note(text)
+    """Add a note; Python 3.10 has none to show, and a frozen dataclass takes none."""
+    try:  # noqa: SIM105 - contextlib is an import
+        error.add_note(text)  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001, S110 - the user's own class may raise anything
+        pass
 
 
 def _as_whole_process(call: Callable[[], None]) -> int:
@@ -166,11 +169,10 @@ def _as_whole_process(call: Callable[[], None]) -> int:
 
 
 def _status(code: object) -> int:
-    """The exit status that Python makes of ``sys.exit(code)``."""
-    if code is None or isinstance(code, int):
-        return (code or 0) & 0xFF
-    sys.stderr.write(f"{code}\n")
-    return 1
+    """The exit status that Python makes of ``sys.exit(code)``, which prints what is no number."""
+    if code is not None and not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+    return exit_status(code)
 
 
 def _uninterrupted(step: Callable[[], object]) -> bool:
@@ -197,16 +199,31 @@ def as_child_process(call: Callable[[], None], *, exits_are_ours: bool = False) 
     """
     import atexit
     from multiprocessing import util
-    from multiprocessing.context import ForkProcess
+    from multiprocessing.context import ForkProcess, Process
 
+    # Which of them it is decides how processes that it makes are started where nothing else says so:
+    # ForkProcess has them forked; Process leaves it to Python, or to what the imports have set.
+    kind: Any = Process if exits_are_ours else ForkProcess
     if not exits_are_ours:
         atexit._clear()
+        _forget_executors()
     atexit.register(util._exit_function)  # type: ignore[attr-defined]
     try:
-        return int(ForkProcess(target=call)._bootstrap())  # type: ignore[attr-defined]
+        return exit_status(kind(target=call)._bootstrap())
     finally:
         atexit._run_exitfuncs()
         util._flush_std_streams()  # type: ignore[attr-defined]
+
+
+def _forget_executors() -> None:
+    """Let the end of this process wait for no thread of the launcher's.
+
+    One of them may be ours: a gang that was started in an executor's thread, or by
+    ``asyncio.to_thread``, would join itself.
+    """
+    futures: Any = sys.modules.get("concurrent.futures.thread")
+    if futures is not None:
+        futures._threads_queues.clear()
 
 
 def _unpack(payload_fd: int, tracker_fd: int) -> Call:
@@ -292,10 +309,10 @@ def _run_main(name: str | None, path: str | None) -> dict[str, Any]:
 
 def _describe(error: BaseException, caught: int) -> None:
     """Describe ``error`` in error.json, and take our own frames from it."""
-    while error.__traceback__ is not None and _is_ours(
-        error.__traceback__.tb_frame.f_code.co_filename
-    ):
-        error.__traceback__ = error.__traceback__.tb_next
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    BaseException.with_traceback(error, frames)  # an assignment is what a frozen dataclass refuses
     _hand_on(error)
     from procession._worker import errorfile
 

@@ -69,7 +69,7 @@ class Reply:
 
                 homeward.either_way(attempt)
         except Exception as error:
-            error.__traceback__ = _below_us(error.__traceback__)
+            BaseException.with_traceback(error, _below_us(error.__traceback__))
             raise _refusal(value, error) from error
         self.enter(VALUE)
 

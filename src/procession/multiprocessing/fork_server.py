@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from procession._guardian.client import SERVER, spawn_guardian
 from procession._guardian.kept import KeptGuardian
 from procession._log import Logger
 from procession.errors import UsageError
-from procession.multiprocessing.likeness import interpreter_flags, server_settings
+from procession.multiprocessing.likeness import interpreter, interpreter_flags, server_settings
 from procession.multiprocessing.preloading import refusal, warning
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class ForkServer:
 
 def function_server(env: Mapping[str, str], modules: Sequence[str], spares: int = 0) -> ServerOrder:
     """Return the order for a server that forks function workers of this process."""
-    argv = (sys.executable, *interpreter_flags())
+    argv = (interpreter(), *interpreter_flags())
     return ServerOrder(argv, env, modules, server_settings(), spares)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "code_of_main",
+    "interpreter",
     "interpreter_flags",
     "main_defines",
     "main_is_a_file",
@@ -26,6 +27,12 @@ def server_settings() -> dict[str, Any]:
     names = ("sys_path", "sys_argv", "main_name", "main_path")
     found = {name: value for name, value in settings().items() if name in names}
     return {**found, "multiprocessing": "multiprocessing" in sys.modules}
+
+
+def interpreter() -> str:
+    """Return the Python of workers: this one's, or what `multiprocessing.set_executable` was given."""
+    spawn = sys.modules.get("multiprocessing.spawn")
+    return os.fsdecode(getattr(spawn, "get_executable", str)() or sys.executable)
 
 
 def interpreter_flags() -> list[str]:
@@ -138,10 +145,10 @@ def main_is_a_file(module: Any) -> bool:
 
 
 def main_defines(main: Any, name: str) -> bool:
-    """True if a worker that imports the main module finds ``name`` in it.
+    """True if a worker that imports the main module finds the same under ``name`` in it.
 
     A worker imports it under another name, and so does not run what stands under
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``, nor what is called from there.
     """
     if not main_is_a_file(main):
         return False
@@ -150,14 +157,16 @@ def main_defines(main: Any, name: str) -> bool:
             source = "\n" + file.read()
     except (OSError, ValueError, AttributeError):  # no source that we could read
         return True
-    begin = (f"\ndef {name}(", f"\nasync def {name}(", f"\nclass {name}(", f"\nclass {name}:")
-    if any(text in source for text in begin):
-        return True
-    return name not in _names_under_guard(source)
+    begin = (f"def {name}(", f"class {name}(", f"class {name}:")
+    if any(f"\n{text}" in source for text in (*begin, f"async {begin[0]}")):
+        again = (*(f" {text}" for text in begin), f"{name} =")
+        if not any(text in source for text in again):
+            return True  # as nearly always, without the parser
+    return name not in _names_bound_later(source)
 
 
-def _names_under_guard(source: str) -> set[str]:
-    """The names of functions and classes that a guard of the main module keeps from workers."""
+def _names_bound_later(source: str) -> set[str]:
+    """The names that a guard of the main module, or a function of it, binds in the module."""
     import ast
 
     try:
@@ -167,4 +176,9 @@ def _names_under_guard(source: str) -> set[str]:
     guarded = [s for s in statements if isinstance(s, ast.If) and "__main__" in ast.dump(s.test)]
     below = [node for guard in guarded for statement in guard.body for node in ast.walk(statement)]
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in below if isinstance(node, kinds)}
+    declared = [node for s in statements for node in ast.walk(s) if isinstance(node, ast.Global)]
+    return {
+        *(node.name for node in below if isinstance(node, kinds)),
+        *(n.id for n in below if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)),
+        *(name for node in declared for name in node.names),
+    }

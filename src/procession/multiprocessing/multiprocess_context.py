@@ -11,7 +11,12 @@ from procession._guardian.client import fork_guardian, spawn_guardian
 from procession.errors import UsageError
 from procession.multiprocessing.context import PContext
 from procession.multiprocessing.fork_server import function_server, module_names, spare_count
-from procession.multiprocessing.likeness import code_of_main, interpreter_flags, settings
+from procession.multiprocessing.likeness import (
+    code_of_main,
+    interpreter,
+    interpreter_flags,
+    settings,
+)
 from procession.multiprocessing.speakable import refuse_unspeakable
 from procession.numa._unbuilt import refuse_binding
 
@@ -109,7 +114,7 @@ class MultiprocessContext(PContext):
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         env = self.worker_env(rank)
-        refuse_unspeakable([sys.executable], env)
+        refuse_unspeakable([interpreter()], env)
         reply_fd = self._replies.open(rank)
         if self.start_method == "fork":
             gang.start(rank, (), ("",), env, (0, *streams, reply_fd))
@@ -126,7 +131,7 @@ class MultiprocessContext(PContext):
     ) -> None:
         from procession.multiprocessing.payload import Payload
 
-        argv = [sys.executable, *interpreter_flags(), _BOOTSTRAP]
+        argv = [interpreter(), *interpreter_flags(), _BOOTSTRAP]
         with ExitStack() as for_the_start:
             quiet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             for_the_start.callback(os.close, quiet)
@@ -136,7 +141,7 @@ class MultiprocessContext(PContext):
             # placeholder, so that the numbers of the fds behind it stay.
             tracker = _tracker_fd() if payload.needs_multiprocessing else quiet
             fds = (quiet, *streams, payload.fd, reply_fd, tracker, *payload.handed_over)
-            gang.start(rank, (sys.executable,), argv, env, fds)
+            gang.start(rank, argv[:1], argv, env, fds)
 
     def _likeness(self) -> dict[str, Any]:
         """What each worker has to know of this interpreter; found out once, as the gang starts."""

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-__all__ = ["is_picklable", "write"]
+__all__ = ["is_importable", "is_picklable", "write", "write_by_name"]
 
 
 def write(file: BinaryIO, value: Any, begin_again: Callable[[], object]) -> int:
-    """Write ``value`` as a parcel at the beginning of ``file``.
+    """Write ``value`` as a parcel into ``file``, by name or, where that cannot be, by value.
 
     Args:
-        file: As of ``parcel.write``, and empty.
+        file: As of ``parcel.write``; it is written from its beginning.
         value: What to write.
         begin_again: Called where what has been written turns out to be of no use.
 
@@ -32,15 +32,30 @@ def write(file: BinaryIO, value: Any, begin_again: Callable[[], object]) -> int:
         As ``parcel.write``.
 
     Raises:
-        Exception: Whatever the value's own code raises.
+        Exception: Whatever the value's own code raises, if neither way is open.
     """
     try:
-        return parcel.write(file, value, _by_name)
+        return write_by_name(file, value)
     except _NeedsValueError:
         begin_again()
-        file.seek(0)
-        file.truncate()
-        return parcel.write(file, value, _by_value)
+        return _write(file, value, _by_value)
+    except Exception as refusal:  # noqa: BLE001 - the value's own code may raise anything
+        begin_again()
+        try:
+            return _write(file, value, _by_value)
+        except Exception:  # noqa: BLE001 - the first refusal is the one to tell
+            raise refusal from refusal.__cause__
+
+
+def write_by_name(file: BinaryIO, value: Any) -> int:
+    """Write ``value`` likewise, but only if all that is in it can go by name."""
+    return _write(file, value, _by_name)
+
+
+def _write(file: BinaryIO, value: Any, make_pickler: parcel.MakePickler) -> int:
+    file.seek(0)
+    file.truncate()
+    return parcel.write(file, value, make_pickler)
 
 
 def is_picklable(value: Any) -> bool:
@@ -67,7 +82,7 @@ def _by_name(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
         """Pickles classes and functions by name, as long as all have one."""
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, _kinds()) and not _is_importable(obj):
+            if isinstance(obj, _kinds()) and not is_importable(obj):
                 raise _NeedsValueError
             return NotImplemented
 
@@ -82,8 +97,12 @@ def _by_value(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
 
     def reduce_code(code: CodeType) -> tuple[Any, ...]:
         """As cloudpickle does, but with the name of its file, which tracebacks show."""
+
+        def is_mark(part: object) -> bool:  # bytes, compared with a text, raise under -bb
+            return isinstance(part, str) and part == "<dynamic-code>"
+
         make, parts = cloudpickle.Pickler.dispatch_table[CodeType](code)
-        return make, tuple(code.co_filename if part == "<dynamic-code>" else part for part in parts)
+        return make, tuple(code.co_filename if is_mark(part) else part for part in parts)
 
     class ByValueWhereNeeded(cloudpickle.Pickler):  # type: ignore[misc]
         """Pickles by name what the worker can import, and by value what it cannot."""
@@ -95,7 +114,7 @@ def _by_value(file: BinaryIO, buffers: Callable[[Any], bool]) -> Any:
         }
 
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, _kinds()) and _is_importable(obj):
+            if isinstance(obj, _kinds()) and is_importable(obj):
                 return NotImplemented
             return super().reducer_override(obj)
 
@@ -108,7 +127,7 @@ def _kinds() -> tuple[type, ...]:
     return FunctionType, type, ModuleType
 
 
-def _is_importable(obj: Any) -> bool:
+def is_importable(obj: Any) -> bool:
     """True if the worker finds ``obj`` by its name."""
     if not hasattr(obj, "__qualname__"):  # a module, which the standard pickler refuses
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from procession._os.anonymous import anonymous_file
@@ -14,7 +14,7 @@ from procession.multiprocessing import outward
 from procession.multiprocessing.blame import explain, too_many_fds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
 __all__ = ["FIRST_HANDED_OVER", "Payload"]
@@ -88,30 +88,28 @@ class Payload:
         self, file: BinaryIO, fn: Callable[..., Any], args: tuple[Any, ...], start_method: str
     ) -> int:
         """Write the call into the empty file, and return where its pickle ends."""
-        try:
-            pickled = self._write_either_way(file, (fn, args))
-        except Exception as error:
-            raise NotPicklableError(explain(fn, args, error, start_method)) from error
+        # Where nobody has imported multiprocessing, nothing of it is in the call, and its 12 ms are
+        # worth a try without: it is needed for a socket, then, and for what goes by value.
+        if "multiprocessing" not in sys.modules:
+            with suppress(Exception):
+                return outward.write_by_name(file, (fn, args))
+        with self._spawning():  # the blame too: a lock that is alright has to look so
+            try:
+                pickled = outward.write(file, (fn, args), self.handed_over.clear)
+            except Exception as error:
+                raise NotPicklableError(explain(fn, args, error, start_method)) from error
         if len(self.handed_over) > _MOST_HANDED_OVER:
             raise NotPicklableError(too_many_fds(fn, len(self.handed_over), _MOST_HANDED_OVER))
         return pickled
 
-    def _write_either_way(self, file: BinaryIO, call: object) -> int:
-        # Where nobody has imported multiprocessing, nothing of it is in the call, and its 12 ms are
-        # worth a try without: it is needed for a socket, then.
-        if "multiprocessing" not in sys.modules:
-            with suppress(Exception):
-                return outward.write(file, call, self.handed_over.clear)
-            file.seek(0)
-            file.truncate()
-        return self._write_with_multiprocessing(file, call)
-
-    def _write_with_multiprocessing(self, file: BinaryIO, call: object) -> int:
+    @contextmanager
+    def _spawning(self) -> Iterator[None]:
+        """Be what multiprocessing's objects ask while they are pickled."""
         from multiprocessing.context import set_spawning_popen
 
         set_spawning_popen(self)  # type: ignore[arg-type]
         try:
-            return outward.write(file, call, self.handed_over.clear)
+            yield
         finally:
             set_spawning_popen(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import os
 import signal
 import sys
@@ -23,6 +24,13 @@ class StubbornError(Exception):
         raise TypeError("not me")
 
 
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    """Refuses to be given a traceback, notes or a cause by an assignment."""
+
+    code: int
+
+
 def recurse() -> None:
     recurse()
 
@@ -35,7 +43,7 @@ def ready(tell: str) -> None:
 def die(way: str) -> None:
     exits: Any = {"exit 0": 0, "exit 3": 3, "exit text": "good bye"}
     errors = {"exception": ValueError("boom"), "KeyboardInterrupt": KeyboardInterrupt(),
-              "MemoryError": MemoryError(), "mute": MuteError(), "stubborn": StubbornError("x")}  # fmt: skip
+              "MemoryError": MemoryError(), "mute": MuteError(), "stubborn": StubbornError("x"), "frozen": FrozenError(5)}  # fmt: skip
     if way in exits:
         sys.exit(exits[way])
     if way in errors:
@@ -62,6 +70,10 @@ class Dies:
         if os.environ.get("DIES_AT") == "result":
             die(self.way)
         return {"way": self.way}
+
+
+def exits(code: object) -> None:
+    sys.exit(code)  # type: ignore[arg-type]
 
 
 def at_call(way: str) -> str:
