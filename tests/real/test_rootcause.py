@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def test_a_killed_rank_and_its_victim_5_ms_later(time: int, tmp_path: Path) -> N
     result = run("script", tmp_path, "killed")
     assert next(iter(result.failures)) == 1
     assert result.failures[1].exitcode == -signal.SIGKILL
+
+
+def test_deaths_that_a_guardian_without_pidfds_sees_at_once(tmp_path: Path) -> None:
+    """It was stopped meanwhile: the first of them is the cause, whatever its rank."""
+    script = Path(__file__).parent / "scripts" / "at_once.py"
+    deny = ("-m", "procession.testing.deny", "pidfd_open", "--", sys.executable)
+    ended = subprocess.run(
+        [sys.executable, *deny, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ended.stdout == "3 3\n1 1\n", ended.stderr
 
 
 @pytest.mark.parametrize("entry", ["spawn", "fork", "forkserver"])

@@ -129,14 +129,14 @@ class ForkStarter:
         """Fork; the child takes its session, fds, signals and environment, and runs the work."""
         # Until the worker has its own dispositions it ignores what we do. A signal that is blocked is
         # kept for it, also while it is ignored (kernel/signal.c, sig_ignored).
-        lean.block_all()
+        mask = lean.block_all()
         guardian = os.getpid()
         try:
             pid = os.fork()
             if pid == 0:
                 self._be_worker(order, private, guardian)
         finally:
-            lean.unblock_all()
+            lean.set_mask(mask)
         return pid
 
     def seal(self, private: Iterable[int]) -> None:

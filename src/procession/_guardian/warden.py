@@ -12,8 +12,9 @@ from procession._guardian.sweep import are_busy, describe, kill_group, sweep, wa
 from procession._guardian.warmth import Warmth
 from procession._os.boottime import boottime_ns
 from procession._os.deaths import DeathWatch, Ending, peek, peek_any, reap
-from procession._os.lean import SIGCHLD, drain, end_after, leave_reaping_to_kernel, wake_on
+from procession._os.lean import end_after
 from procession._os.proc import children, descendants, living
+from procession._os.sigchld import leave_reaping_to_kernel, listen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Warden:
         self._numbers: dict[int, int] = {}  # pid -> what the launcher calls it, of all workers
         self._starter = starter
         self._watch = DeathWatch()
-        self._wakeup = wake_on(SIGCHLD)
+        self._sigchld = listen()
         self._warmth = Warmth(self, starter)
         self._leaders: dict[int, int] = {}  # pid -> rank of the workers that live
         self._corpses: set[int] = set()  # reported deaths that the launcher has not acknowledged
@@ -109,7 +110,7 @@ class Warden:
         return 0 < self._fuse <= boottime_ns()
 
     def _private(self) -> list[int]:
-        own = [self._channel.fileno(), self._lock, *self._wakeup, *self._watch.fds()]
+        own = [self._channel.fileno(), self._lock, *self._sigchld.fds, *self._watch.fds()]
         outside = None if self._outside is None else self._outside.fd
         return [*own, *(fd for fd in (self._launcher.fd, outside) if fd is not None)]
 
@@ -122,7 +123,7 @@ class Warden:
     def _wait(self, seconds: float | None) -> None:
         poller = select.poll()
         poller.register(self._channel, select.POLLIN | (select.POLLOUT * self._channel.clogged))
-        for fd in (self._watch.fileno(), self._wakeup[0], self._launcher.fd):
+        for fd in (self._watch.fileno(), self._sigchld.fds[0], self._launcher.fd):
             if fd is not None and fd >= 0:
                 poller.register(fd, select.POLLIN)
         for channel in self._warmth.channels():
@@ -147,8 +148,6 @@ class Warden:
             close_all(fds)
         elif len(fds) < count:  # we may not have so many files open: what came in vain is closed
             self.fail(order, EMFILE)
-        elif self._burnt():  # the launcher was stopped before it could ask: all ends at once
-            close_all(fds)
         elif not self._warmth.take(order):
             self.start_here(order)
 
@@ -297,7 +296,7 @@ class Warden:
 
     def _settle(self, seconds: float) -> None:
         poller = select.poll()
-        poller.register(self._wakeup[0], select.POLLIN)
+        poller.register(self._sigchld.fds[0], select.POLLIN)
         if not self._channel.closed:
             poller.register(self._channel, select.POLLIN)
         end_after(_MOST_WORK)
@@ -305,8 +304,8 @@ class Warden:
         self._serve()
 
     def _note_deaths(self) -> None:
-        woken = drain(self._wakeup[0])
-        endings = self._watch.deaths()
+        woken, first = self._sigchld.take()
+        endings = self._watch.deaths(first)
         now = time.monotonic_ns()
         for ending in endings:
             if ending.pid in self._warmth.kept():

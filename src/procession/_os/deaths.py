@@ -1,8 +1,8 @@
 """Which children have died, in the order of their deaths.
 
 A pidfd becomes readable when its process ends, and an epoll instance hands out what became ready in
-that order, where ``poll`` and ``select`` would sort by fd. Without pidfds the answer is the same,
-but the order within one wakeup is the kernel's list of children.
+that order, where ``poll`` and ``select`` would sort by fd. Without pidfds all are asked; SIGCHLD then
+says who was the first (``sigchld.py``), and the others of one wakeup stand in the order of their births.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DeathWatch:
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._pids: dict[int, int] = {}
-        self._unwatched: set[int] = set()
+        self._unwatched: dict[int, None] = {}  # in the order of their births
 
     def fileno(self) -> int:
         """An fd that polls readable when ``deaths`` has something, or -1 if only SIGCHLD tells."""
@@ -46,17 +46,23 @@ class DeathWatch:
         """Watch ``pid``, a child of this process that nobody has reaped."""
         fd = open_pidfd(pid) if self._epoll else None
         if fd is None or self._epoll is None:
-            self._unwatched.add(pid)
+            self._unwatched[pid] = None
             return
         self._pids[fd] = pid
         self._epoll.register(fd, select.EPOLLIN)
 
-    def deaths(self) -> list[Ending]:
-        """Return the deaths since the last call, each once, in order."""
+    def deaths(self, first: int = 0) -> list[Ending]:
+        """Return the deaths since the last call, each once, in order.
+
+        Args:
+            first: The pid that SIGCHLD came for.
+        """
         ready = self._epoll.poll(0) if self._epoll and self._pids else []
         endings = [self._ended(fd) for fd, _ in ready]
-        scanned = [ending for ending in map(peek, self._unwatched) if ending is not None]
-        self._unwatched.difference_update(ending.pid for ending in scanned)
+        unwatched = sorted(self._unwatched, key=lambda pid: pid != first)
+        scanned = [ending for ending in map(peek, unwatched) if ending is not None]
+        for ending in scanned:
+            del self._unwatched[ending.pid]
         return endings + scanned
 
     def _ended(self, fd: int) -> Ending:

@@ -7,7 +7,6 @@ takes 25 ms. Only plain numbers and functions leave this module.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found, unused-ignore]
-import os
 from _socket import (
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
@@ -16,6 +15,10 @@ from _socket import (
     socket,
     socketpair,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = [
     "CMSG_SPACE",
@@ -35,17 +38,15 @@ __all__ = [
     "SOL_SOCKET",
     "become_deaf",
     "block_all",
-    "drain",
     "end_after",
     "ignored_signals",
-    "leave_reaping_to_kernel",
     "restore_defaults",
     "send_by_pidfd",
+    "set_mask",
     "settable_signals",
     "socket",
     "socketpair",
     "unblock_all",
-    "wake_on",
 ]
 
 SIGHUP: int = _signal.SIGHUP
@@ -139,38 +140,17 @@ def restore_defaults(ignored: frozenset[int]) -> None:
         _signal.signal(SIGINT, _signal.default_int_handler)
 
 
-def block_all() -> None:
-    """Have signals wait until ``unblock_all``."""
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+def block_all() -> Collection[int]:
+    """Have signals wait until ``set_mask``, and return which have waited until now."""
+    before: Collection[int] = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+    return before
+
+
+def set_mask(signums: Collection[int]) -> None:
+    """Have these signals wait, and no others."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, signums)
 
 
 def unblock_all() -> None:
     """Empty this thread's signal mask, which exec and fork hand down from the caller."""
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-
-
-def wake_on(signum: int) -> tuple[int, int]:
-    """Return a pipe whose reading end becomes readable each time ``signum`` arrives."""
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    _signal.signal(signum, _nothing)
-    return reader, writer
-
-
-def drain(fd: int) -> bool:
-    """Empty such a pipe; True if something was in it."""
-    try:
-        return bool(os.read(fd, 4096))
-    except BlockingIOError:
-        return False
-
-
-def leave_reaping_to_kernel(leave: bool) -> None:
-    """Have ended children vanish by themselves, unseen, or wake us again (wait(2), NOTES on SIG_IGN)."""
-    _signal.signal(SIGCHLD, IGNORE if leave else _nothing)
-
-
-def _nothing(_signum: int, _frame: object) -> None:
-    """Do nothing: a handler must be set for the wakeup fd to be written, that is all."""
+    set_mask(())
