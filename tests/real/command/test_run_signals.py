@@ -202,7 +202,7 @@ def test_the_first_signal_is_the_reason_whatever_comes_after_it(here: Any) -> No
         for _ in range(20):
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(0.05)  # it says what became of the worker, for seconds, and nobody listens
+                process.wait(0.05)  # it says for seconds what became of the worker
         while os.read(reading, 65536):
             pass
     ended = here.end(process)
