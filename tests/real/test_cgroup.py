@@ -124,8 +124,8 @@ def test_reap_removes_the_cgroup_of_a_lost_run(tmp_path: Path) -> None:
         assert around is not None
         for pid in (launcher.pid, int(guardian)):  # neither sees the other's end, nor continues it
             stop(pid)
-        launcher.kill()
         os.kill(int(guardian), signal.SIGKILL)
+        launcher.kill()
     ended = subprocess.run(
         [sys.executable, "-m", "procession", "reap", run_id], env=environ, check=False
     )

@@ -60,8 +60,16 @@ def test_launcher_and_guardian_killed_together(entry: str, start: Callable[[str]
     assert {run.guardian, *run.workers} <= set(everybody)
     for pid in (run.launcher.pid, run.guardian):  # neither sees the other's end, nor continues it
         stop(pid)
-    run.launcher.kill()
     os.kill(run.guardian, signal.SIGKILL)
+    run.launcher.kill()
+    assert left_at_once(everybody) == []
+
+
+def test_a_stopped_guardian_sees_its_launchers_end(start: Callable[[str], Run]) -> None:
+    run = start("binary")
+    everybody = members(run.id).pids
+    stop(run.guardian)
+    run.launcher.kill()
     assert left_at_once(everybody) == []
 
 

@@ -60,6 +60,15 @@ def test_a_stopped_guardian_hears_of_a_death_all_the_same(
     assert wait_gone(run.pids) == []
 
 
+@pytest.mark.parametrize("entry", ["binary", "fork"])
+def test_a_stopped_guardian_sees_its_launchers_end(entry: str, start: Callable[[str], Run]) -> None:
+    """Nobody is left who would continue it: the kernel does."""
+    run = start(entry)
+    stop(run.guardian)
+    run.launcher.kill()
+    assert left_at_once(run.pids) == []
+
+
 def test_a_guardian_that_stays_stopped_is_killed(start: Callable[[str], Run]) -> None:
     run = start("binary")
     done = threading.Event()

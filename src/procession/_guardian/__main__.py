@@ -18,7 +18,7 @@ from procession._guardian.channel import Channel  # noqa: E402
 from procession._guardian.starters import ProgramStarter  # noqa: E402
 from procession._guardian.warden import Warden  # noqa: E402
 from procession._os import lean  # noqa: E402
-from procession._os.kernel import set_subreaper  # noqa: E402
+from procession._os.kernel import continue_after_parent, set_subreaper  # noqa: E402
 from procession._os.parent import Parent  # noqa: E402
 from procession._os.runlock import handle_of  # noqa: E402
 
@@ -38,6 +38,7 @@ def main(launcher: int, *, isolated: bool) -> None:
     os.closerange(REPORT_FD + isolated, os.sysconf("SC_OPEN_MAX"))
     parent = Parent(launcher)
     outside = _isolated() if isolated else None
+    continue_after_parent()
     set_subreaper(True)
     os.set_inheritable(CHANNEL_FD, False)
     os.set_inheritable(LOCK_FD, False)

@@ -18,7 +18,7 @@ from procession._guardian.pulse import Pulse, Remedy
 from procession._guardian.sentry import Sentry
 from procession._guardian.sweep import send
 from procession._os import lean
-from procession._os.kernel import open_pidfd, set_subreaper
+from procession._os.kernel import continue_after_parent, open_pidfd, set_subreaper
 from procession._os.parent import Parent
 from procession._os.proc import stat
 from procession._os.runlock import handle_of, identity, make_lock
@@ -320,6 +320,7 @@ def _be_nanny(
         lean.become_deaf()
         parent = Parent(launcher)
         outside = report.isolate() if report else None
+        continue_after_parent()
         set_subreaper(True)
         starter = ForkStarter(ignored, handle_of(lock), work)
         Warden(Channel(sock), starter, parent, lock, outside).run()

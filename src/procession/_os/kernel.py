@@ -9,7 +9,7 @@ import errno
 import os
 from _ctypes import CFuncPtr, _SimpleCData, byref, call_function, dlopen, dlsym, get_errno
 
-from procession._os.lean import SIGKILL
+from procession._os.lean import SIGCONT, SIGKILL
 
 # include/uapi/linux/prctl.h
 _PR_SET_PDEATHSIG = 1
@@ -87,6 +87,14 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), SIGKILL)
+
+
+def continue_after_parent() -> None:
+    """Have the kernel continue this process when its parent ends: one that is stopped would miss that.
+
+    Likewise of a thread, and of whoever adopts this process then; to who runs, SIGCONT is nothing.
+    """
+    _prctl(_PR_SET_PDEATHSIG, SIGCONT)
 
 
 def _prctl(option: int, argument: object) -> bool:
