@@ -28,6 +28,7 @@ from procession._logs.look import Look
 from procession.cli.say import say
 from procession.multiprocessing.tail_log import TailLog
 folder, look = sys.argv[1], ast.literal_eval(sys.argv[2])
+tail._CLEARING_PATIENCE = tail._THREAD_PATIENCE = 30.0  # a thread that is held up for a second is not given up
 paths = {n: f"{folder}/{n}" for n in range(30)}
 log = TailLog("t", paths, sys.stdout, {n: f"<{n}>" for n in paths})
 log.looking(Look(**look)).start()
@@ -135,6 +136,16 @@ def test_a_message_of_the_command_passes_above_the_bars(terminal: Terminal) -> N
     terminal.end()
 
 
+def test_a_message_of_the_command_has_a_row_of_its_own_beside_a_prompt(terminal: Terminal) -> None:
+    terminal.order(1, b"name? ")
+    terminal.shows("<1>name?")
+    terminal.order("say", "stopping")
+    terminal.shows("<1>name?", "procession: stopping")
+    terminal.order(1, b"Ann\n")
+    terminal.shows("<1>name?", "procession: stopping", "<1>Ann")
+    terminal.end()
+
+
 def test_a_prompt_has_the_bottom_until_its_line_ends(terminal: Terminal) -> None:
     terminal.order(0, b"\r10%")
     terminal.shows("<0>10%")
@@ -206,6 +217,21 @@ def test_what_all_ranks_print_is_shown_once(terminal: Terminal) -> None:
     terminal.shows("[0-29] (30x):ready", "<3>mine")
     terminal.order(3, b"part")
     terminal.shows("[0-29] (30x):ready", "<3>mine", "<3>part")
+    terminal.end()
+
+
+@on(look="{'colour': False, 'fold': True}")
+def test_what_is_folded_has_no_head_within_a_line(terminal: Terminal) -> None:
+    terminal.order(3, b"name? ")
+    terminal.shows("<3>name?")
+    terminal.order(3, b"Ann\nnext\n")
+    terminal.shows("<3>name? Ann", "<3>next")
+    terminal.order(3, b"name? ")
+    terminal.shows("<3>name? Ann", "<3>next", "<3>name?")
+    terminal.order(4, b"mine\n")
+    terminal.shows("<3>name? Ann", "<3>next", "<3>name?", "<4>mine")
+    terminal.order(3, b"Bo\n")
+    terminal.shows("<3>name? Ann", "<3>next", "<3>name?", "<4>mine", "<3>Bo")
     terminal.end()
 
 

@@ -389,6 +389,24 @@ log.stop()
         assert read_all(reader) == b"before\n[t0]:line\nafter\n"
         assert child.end() == 0
 
+    @pytest.mark.parametrize("where", ["closed", "full"])
+    def test_what_was_printed_before_and_is_lost_is_no_reason_not_to_begin(
+        self, folder: Path, pipe: tuple[int, int], where: str
+    ) -> None:
+        with open("/dev/full", "w") as full:
+            os.dup2(full.fileno(), pipe[0] if where == "closed" else pipe[1])
+        code = """
+print("before")
+log = TailLog("t", {0: path, 1: other}, sys.stdout).start()
+append(path, b"x\\n")
+log.stop()
+say("stopped")
+os._exit(0)
+"""
+        child = start(code, folder, pipe[1], subprocess.DEVNULL)
+        child.hear("stopped")
+        assert child.end() == 0
+
     def test_two_streams_of_one_console_share_no_line(
         self, folder: Path, pipe: tuple[int, int]
     ) -> None:

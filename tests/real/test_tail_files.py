@@ -56,10 +56,16 @@ def screen() -> Screen:
 def _leaves_nothing() -> Iterator[None]:
     before = sorted(os.listdir("/proc/self/fd"))
     yield
-    for thread in tail_threads():  # which a stop waits for a second for
-        thread.join(TIMEOUT)
-    assert not tail_threads()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    try:
+        for thread in tail_threads():  # which a stop waits for a second for
+            thread.join(TIMEOUT)
+        assert not tail_threads()
+        assert sorted(os.listdir("/proc/self/fd")) == before
+    finally:  # what a test that has failed has left is no other test's
+        for view in tuple(tail._service._views):
+            tail.finish(view)
+        for thread in tail_threads():
+            thread.join(TIMEOUT)
 
 
 def tail_threads() -> list[threading.Thread]:
@@ -119,6 +125,22 @@ class TestViews:
         log.stop()
         assert log.stopped()
         assert log.start() is log  # as with torch: there is nothing to start
+
+    @pytest.mark.parametrize(
+        "number", [None, "one", NotImplementedError(), io.UnsupportedOperation()]
+    )
+    def test_a_stream_without_a_descriptor_is_written_to(
+        self, tmp_path: Path, screen: Screen, number: object
+    ) -> None:
+        def fileno() -> object:
+            if isinstance(number, Exception):
+                raise number
+            return number
+
+        (tmp_path / "log").write_text("line\n")
+        screen.fileno = fileno  # type: ignore[assignment]
+        TailLog("t", {0: str(tmp_path / "log")}, screen).start().stop()
+        assert screen.getvalue() == "[t0]:line\n"
 
     def test_a_filter_sees_lines_and_lets_some_through(
         self, tmp_path: Path, screen: Screen

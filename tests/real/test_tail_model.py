@@ -206,6 +206,24 @@ class TestCloseCalls:
             finish(pump, view)
         assert screen.getvalue() == "seen\nhalf\nnew\n"
 
+    def test_what_comes_under_the_name_of_a_file_that_its_writer_holds_is_not_shown(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lookout, "NET_PERIOD", 0.0)
+        screen = io.StringIO()
+        view = View([(str(log.path), "")], screen, interval=3600.0, stays=True)
+        log.write(b"one\n")
+        with driven(view) as pump, log.path.open("ab", buffering=0) as held:
+            settle(pump)
+            log.replace(b"foreign\n")
+            settle(pump)
+            held.write(b"two\n")
+            settle(pump)
+            log.path.unlink()
+            held.write(b"three\n")
+            finish(pump, view)
+        assert screen.getvalue() == "one\ntwo\nthree\n"
+
     def test_created_unnoticed_before_the_end(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:

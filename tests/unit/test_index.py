@@ -109,6 +109,25 @@ def test_foreign_and_broken_files_are_no_index() -> None:
     assert unpack_released(b"nothing of the kind at all, really") == 0
 
 
+@pytest.mark.parametrize("record", [Record(2**64 - 1, 2**64 - 1, 1), Record(5, 2**63, -(2**63))])
+def test_a_record_of_more_than_a_file_can_hold_is_none(record: Record) -> None:
+    index = parse(pack_header(0, 1) + pack_records([Record(0, 5, 100), record, Record(5, 5, 200)]))
+    assert index is not None
+    assert list(index.ends) == [5, 10]
+
+
+def test_of_a_file_that_has_been_emptied_nothing_is_known_at_once(tmp_path: Path) -> None:
+    clock = Clock(tmp_path)
+    clock.grow(10, 0)
+    clock.writer.release(5)
+    assert read_released(clock.path) == 5
+    clock.writer.restart()
+    assert read_released(clock.path) == 0
+    index = read_index(clock.path)
+    assert index is not None
+    assert index.end == 0
+
+
 def test_a_clock_that_is_set_back_gives_no_descending_times() -> None:
     index = parse(pack_header(0, 1) + pack_records([Record(0, 5, 100), Record(5, 5, 40)]))
     assert index is not None

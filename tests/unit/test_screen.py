@@ -44,6 +44,11 @@ def shown(*blocks: bytes, lines: ScreenLines | None = None) -> bytes:
         (b" 10%\r 20%\r100%\n", b"P100%\n"),
         (b"\r 10%\r 20%\r\n", b"P 20%\n"),
         (b"dos\r\n\r\n\n", b"Pdos\nP\nP\n"),
+        # A second one below it, of tqdm in tqdm: the cursor is back in it whenever it is drawn.
+        (
+            b"\repoch 0\n\r1\x1b[A\n\r2\x1b[A\n\r \r\x1b[A\repoch 1\n\r1\x1b[A\n\r2\x1b[A\r\n",
+            b"Pepoch 0\nPepoch 1\nP2\n",
+        ),
         (
             b"\r40%Traceback (most recent call last):\n",
             b"P40%\nPTraceback (most recent call last):\n",
@@ -58,7 +63,20 @@ def test_lines(stream: bytes, view: bytes) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [b"a", b"\r", b"\n", TRACE, RED, BOLD, RESET, b"\x1b[2J", b"\x1b", b"\x1b[", b"\xff"]
+            [
+                b"a",
+                b"\r",
+                b"\n",
+                TRACE,
+                RED,
+                BOLD,
+                RESET,
+                b"\x1b[2J",
+                b"\x1b",
+                b"\x1b[",
+                b"A",
+                b"\xff",
+            ]
         )
     ).map(b"".join),
     st.integers(1, 7),

@@ -33,3 +33,26 @@ def test_a_signals_handler_may_order_amidst_an_order(monkeypatch: pytest.MonkeyP
         signal.signal(signal.SIGUSR1, usual)
         at_wakeups.close()
     assert done == ["thread's", "handler's"]
+
+
+@pytest.mark.timeout(20)
+def test_a_signals_handler_does_not_wait_for_the_pause_that_it_interrupts() -> None:
+    """It says a line, while its thread has the tail rest for another one."""
+    heard: list[bool] = []
+    at_wakeups = Wakeups()
+
+    def handler(*_: object) -> None:
+        with at_wakeups.paused(3600) as held:
+            heard.append(held)
+
+    usual = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with at_wakeups.paused(3600) as held:
+            heard.append(held)
+            signal.raise_signal(signal.SIGUSR1)
+        with at_wakeups.paused(3600) as held:
+            heard.append(held)
+    finally:
+        signal.signal(signal.SIGUSR1, usual)
+        at_wakeups.close()
+    assert heard == [True, False, True]

@@ -67,8 +67,11 @@ class TerminalSink(FileSink):
         return super().size or (self._stale and self._holder is None and not self.closed)
 
     def clear(self) -> None:
-        """Take the bars away now, for somebody else has something to say; they come back by themselves."""
-        self._erase()
+        """Take the bars away now, for somebody else has something to say; they come back by themselves.
+
+        A line that has begun ends; its rest begins another.
+        """
+        self.end_line()
         if not self.blocked:
             super().write()
 

@@ -144,7 +144,8 @@ class Book(Followed):
         from procession._os.holes import BLOCK, punch
 
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            # Not what has come under its name meanwhile, as by `sed -i`.
+            fd = os.open(self.watched, os.O_RDWR | os.O_CLOEXEC)
             try:
                 mark = goal + os.pread(fd, _LINE, goal).find(b"\n") + 1
                 start, end = self.released // BLOCK * BLOCK, mark // BLOCK * BLOCK

@@ -119,7 +119,7 @@ class FoldedOutput(Output):
         rank: Whose they are.
     """
 
-    __slots__ = ("fold", "rank")
+    __slots__ = ("_begun", "fold", "rank")
 
     def __init__(
         self, lines: LineAssembler, sink: Sink, wanted: Fallible | None, fold: Fold, rank: int
@@ -128,11 +128,21 @@ class FoldedOutput(Output):
         lines.by_block = False
         self.fold = fold
         self.rank = rank
+        self._begun = False  # the first of the next lines has been shown in part
+
+    def take(self, block: bytes) -> None:
+        """Show the next bytes of the file, as far as they end lines."""
+        self._begun = self.lines.is_open
+        super().take(block)
 
     def _put_lines(self, pieces: Sequence[Piece], own: int) -> None:  # noqa: ARG002
         now = time.monotonic()
-        for line in b"".join(pieces).split(b"\n")[:-1]:
-            self.fold.add(self.rank, line.removeprefix(self.lines.prefix) + b"\n", now)
+        lines = [line + b"\n" for line in b"".join(pieces).split(b"\n")[:-1]]
+        if self._begun:
+            rest = lines.pop(0)
+            self.sink.put_lines(self.lines, [rest], len(rest))
+        for line in lines:
+            self.fold.add(self.rank, line.removeprefix(self.lines.prefix), now)
 
 
 class Floor(Protocol):
@@ -159,13 +169,26 @@ class Followed:
         path: The file.
         outputs: Where it is shown. Those that are at one place of the file share a read; one that
             is blocked stays behind, and catches up with reads of its own.
+        stays: Whether what comes under the path later is none of its writer's: the file that was there
+            first is read on.
     """
 
-    __slots__ = ("_complaint", "_identity", "begin", "end", "fd", "floor", "outputs", "path")
+    __slots__ = (
+        "_complaint",
+        "_identity",
+        "_stays",
+        "begin",
+        "end",
+        "fd",
+        "floor",
+        "outputs",
+        "path",
+    )
 
-    def __init__(self, path: str, outputs: list[Output]) -> None:
+    def __init__(self, path: str, outputs: list[Output], *, stays: bool = False) -> None:
         self.path = path
         self.outputs = outputs
+        self._stays = stays
         self.fd = -1
         self.begin = 0  # where the file that is opened first is read from
         self.floor: Floor | None = None
@@ -238,7 +261,9 @@ class Followed:
         start = outputs[0].offset
         block = self._read(start, size)
         released = self.floor.released if self.floor and block else 0
-        if released > start:  # asked after the read: it is said before it is done
+        # Asked after the read: it is said before it is done. What says more than there is speaks of
+        # bytes that the file had before it was emptied, or is no index of ours.
+        if released > start and released <= self.size():
             for output in outputs:
                 output.leap(released)
             return len(block), True
@@ -283,7 +308,9 @@ class Followed:
         return bool(beyond)
 
     def is_replaced(self) -> bool:
-        """True if another regular file is under the path now."""
+        """True if another regular file is under the path now, and is to be read."""
+        if self._stays:
+            return False
         try:
             status = os.stat(self.path)
         except OSError:
@@ -293,7 +320,7 @@ class Followed:
     def is_shown(self) -> bool:
         """True if all of it is in its sinks, and no other file has come under its path."""
         try:
-            status = os.stat(self.path)
+            status = os.fstat(self.fd) if self._stays else os.stat(self.path)
         except OSError:
             return False
         if (status.st_dev, status.st_ino) != self._identity:

@@ -90,6 +90,8 @@ class Part:
         self._fd = os.open(path, _FLAGS)
         facts = os.fstat(self._fd)
         self._size, self._mtime_ns = facts.st_size, facts.st_mtime_ns
+        if self.index is not None and self.index.released > self._size:  # it is none of this file
+            self.index = self.index._replace(released=0)
         self._bound(wish)
 
     @property
@@ -115,7 +117,8 @@ class Part:
         offset, end = block.offset, min(block.end, self.end)
         while offset < end and (data := os.pread(self._fd, min(BLOCK, end - offset), offset)):
             released = read_released(self.path)
-            if released > offset:  # asked after the read: it is said before it is done
+            # Asked after the read: it is said before it is done.
+            if released > offset and released <= os.fstat(self._fd).st_size:
                 yield b"\n" * bool(self.lines.held) + missing(released - offset)
                 offset = released
             else:

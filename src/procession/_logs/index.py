@@ -24,6 +24,7 @@ _HEADER = Struct("<8sQq")
 _RECORD = Struct("<QQq")
 UNIT = _RECORD.size
 _FINEST = 2.0**-14  # of a block's age, a quarter of a second for an hour
+_LONGEST = 2**63 - 1  # bytes of a file (off_t)
 RELEASED_AT = len(MAGIC)  # where in the file the header says how much has been released
 _RELEASED = Struct("<Q")
 
@@ -149,7 +150,7 @@ def parse(data: bytes) -> Index | None:
     ends, times = array("Q"), array("q")
     end = latest = 0
     for record in unpack_records(data):
-        if record.end > end:
+        if end < record.end <= _LONGEST:
             end, latest = record.end, max(latest, record.ns)  # a clock that was set back
             ends.append(end)
             times.append(latest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
 
 from procession._logs.index import (
     RELEASED_AT,
@@ -93,10 +94,13 @@ class IndexWriter:
                 self._waiting = thin(self._waiting, _GATHERED // 2)
 
     def restart(self) -> None:
-        """The file has been emptied: begin anew."""
+        """The file has been emptied: begin anew, and on the disk too, if anything is there."""
         self._waiting.clear()
         self._end = self._written = 0
-        self._made = False
+        if self._made:
+            self._made = False
+            with suppress(OSError):
+                os.close(self._open())
 
     def release(self, offset: int) -> None:
         """Say that the file's bytes before ``offset`` are no more; said before it is done.

@@ -79,6 +79,11 @@ class LineAssembler:
         return len(self._held)
 
     @property
+    def is_open(self) -> bool:
+        """True while the unfinished line has been given out in part, and nobody has put an end to it."""
+        return self._open
+
+    @property
     def is_bar(self) -> bool:
         """True while the unfinished line is one that is drawn again and again, on a terminal."""
         return False

@@ -320,6 +320,7 @@ class Pump:
 
     def _part(self, view: View, sink: Sink) -> None:
         view.sinks.remove(sink)
+        view.failure = view.failure or sink.failure
         if not any(sink in other.sinks for other in self._views):
             self._discard(sink)
 

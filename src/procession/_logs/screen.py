@@ -3,7 +3,8 @@ r"""Lines as a terminal that many streams share can show them. No I/O and no clo
 A terminal acts on what it is sent: a colour stays until it is taken back, a cursor that is moved gets
 into the lines of others. So colours end with their line and begin again with the next one of the same
 stream, and what moves the cursor is left out. A line that is drawn again and again (``\r``) is its newest
-state. The file has every byte.
+state; so are two below each other of which the second is, from the cursor's way up and down (tqdm in tqdm).
+The file has every byte.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 from procession._logs.lines import LONGEST_HELD, LineAssembler
 
 if TYPE_CHECKING:
-    from procession._logs.lines import Dress
+    from procession._logs.lines import Dress, Piece
 
 _RESET = b"\x1b[0m"
+_UP_AND_DOWN = b"\x1b[A\n"  # by which a second bar is kept below a first one (tqdm)
 _WIDEST_BAR = 65536  # bytes of a state that are looked at for a row of a terminal
 _LAST_WORDS = b"Traceback (most recent call last):"
 _COLOUR = re.compile(rb"\x1b\[([\d;:]*)m")
@@ -130,6 +132,15 @@ class ScreenLines(LineAssembler):
     def bar(self) -> bytes:
         """The newest state of that line, with its prefix."""
         return self.prefix + self._in_colour(newest(bytes(self._held[:_WIDEST_BAR])), Colours())
+
+    def feed(self, block: bytes) -> list[Piece]:
+        """Take the stream's next bytes; a cursor that goes up and down again has not left its line."""
+        for begun in range(1, len(_UP_AND_DOWN)):
+            before, behind = _UP_AND_DOWN[:begun], _UP_AND_DOWN[begun:]
+            if block.startswith(behind) and self._held.endswith(before) and not self._cut:
+                del self._held[-begun:]
+                block = b"\r" + block[len(behind) :]
+        return super().feed(block.replace(_UP_AND_DOWN, b"\r"))
 
     def _hold(self, block: bytes) -> None:
         done = self._held.endswith(b"\r")

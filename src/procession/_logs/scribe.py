@@ -101,6 +101,7 @@ class Scribe:
     def __init__(self, streams: Sequence[tuple[int, int, str]]) -> None:
         self._files = {pipe: file for pipe, file, _ in streams}
         self._backlogs = {pipe: Backlog(policy) for pipe, _, policy in streams}
+        self._turns = deque(self._files)
         self._open = set(self._files)
         self._wakeup, self._waker = os.pipe()  # the writer has made room
         os.set_blocking(self._waker, False)
@@ -178,12 +179,13 @@ class Scribe:
                 self._wake_reader()
 
     def _next_pipe(self) -> int | None:
-        """The stream with the largest backlog, once there is one; None when all is written."""
+        """The next stream with a backlog, each in its turn; None when all is written."""
         with self._changed:
             while True:
-                pipe = max(self._backlogs, key=lambda each: self._backlogs[each].size)
-                if self._backlogs[pipe].size:
-                    return pipe
+                for pipe in tuple(self._turns):
+                    self._turns.rotate(-1)
+                    if self._backlogs[pipe].size:
+                        return pipe
                 if self._ended:
                     return None
                 self._changed.wait()

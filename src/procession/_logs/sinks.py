@@ -14,6 +14,7 @@ import select
 import stat
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from procession._log import Logger
@@ -54,6 +55,7 @@ class Sink:
         self.terminal = terminal
         self.draws = False  # a line can be drawn again here
         self.closed = False  # takes nothing more
+        self.failure: OSError | None = None  # for which reason, unless its reader has gone
         self.blocked = False  # the last `write` has left bytes here
         self.console = console
         self._waited_from: float | None = None
@@ -140,6 +142,7 @@ class Sink:
     def _end(self, reason: OSError | ValueError | None = None) -> None:
         """The place takes nothing more; that ends the view and nothing else."""
         if isinstance(reason, OSError) and reason.errno not in _READER_GONE:
+            self.failure = reason
             logger.warning("the view of the logs ends, the logs go on: %s", reason)
         self.closed = True
         self._basket.clear()
@@ -274,7 +277,10 @@ def open_sink(dst: TextIO | str | os.PathLike[str], *, screen: bool = False) -> 
         return TextSink(dst)
     sink = _open_console(fd, screen=screen)
     if sink.ready():
-        dst.flush()  # what the caller has printed so far comes first
+        with suppress(
+            OSError, ValueError
+        ):  # nobody reads it, or its disk is full: no reason not to begin
+            dst.flush()  # what the caller has printed so far comes first
     return sink
 
 
@@ -297,9 +303,9 @@ def _open_console(fd: int, *, screen: bool) -> FileSink:
 
 def _console_descriptor(stream: Any) -> int | None:
     try:
-        fd: int = stream.fileno()
+        fd = stream.fileno()
         os.fstat(fd)
-    except (OSError, ValueError, AttributeError):  # no descriptor, a closed one, no such method
+    except Exception:  # noqa: BLE001 - foreign code: no descriptor, a closed one, none that is a number
         return None
     return fd if fd in {1, 2} else None
 

@@ -33,7 +33,7 @@ _THREAD_PATIENCE = 1.0
 # A wait that ends so much later than it should was one of a process that had been stopped, or starved.
 _LATE = 1.0
 # So long a message waits for a place of its own on the terminal.
-_CLEARING_PATIENCE = 0.1
+_CLEARING_PATIENCE = 1.0
 
 
 class TailService:
@@ -73,6 +73,16 @@ class TailService:
         self._release(view, pump)
         return skipped
 
+    def see_out(self, view: View) -> None:
+        """Show all that a view's files hold now, however long its sinks take, and end it."""
+        pump = self._pump
+        if pump is None or view not in self._views:
+            return
+        self.bring_to_end(view)
+        while not (pump.ended or view.drained.wait(SINK_PATIENCE)):
+            continue
+        self._release(view, pump)
+
     def bring_to_end(self, view: View) -> None:
         """Begin to `finish` a view, and do not wait; a second call does nothing."""
         pump = self._pump
@@ -100,7 +110,7 @@ class TailService:
         own = threading.current_thread() is self._thread
         with nullcontext(True) if own else pump.wakeups.paused(_CLEARING_PATIENCE) as held:
             if held and pump.writing is None:
-                for sink in {sink for view in self._views for sink in view.sinks}:
+                for sink in {sink for view in tuple(self._views) for sink in view.sinks}:
                     sink.clear()
             yield
         pump.wakeups.order(_nothing)  # what has been cleared comes back in its next turn
@@ -200,6 +210,7 @@ _service = TailService()
 show = _service.show
 bring_to_end = _service.bring_to_end
 finish = _service.finish
+see_out = _service.see_out
 see_off = _service.see_off
 console_cleared = _service.console_cleared
 

@@ -33,6 +33,7 @@ class View:
         keep: Which lines are shown; None shows all, at a multiple of the speed.
         look: What is wished of a console; None paints nothing.
         ranks: Of the files, for colours; by default they are numbered.
+        stays: As for `Followed`.
 
     Raises:
         OSError: ``dst`` is a path that cannot be opened.
@@ -47,11 +48,13 @@ class View:
         keep: Callable[[str], bool] | None = None,
         look: Look | None = None,
         ranks: Sequence[int] | None = None,
+        stays: bool = False,
     ) -> None:
         self._prefixes = list(files)
         self._look = look or _PLAIN
         self._ranks = list(ranks or range(len(self._prefixes)))
-        self._begin([Followed(path, []) for path, _ in self._prefixes], interval)
+        files_shown = [Followed(path, [], stays=stays) for path, _ in self._prefixes]
+        self._begin(files_shown, interval)
         self.show_in(dst, keep)
 
     def _begin(self, files: Sequence[Followed], interval: float) -> None:
@@ -59,6 +62,7 @@ class View:
         self.ending = False  # somebody waits, or will, for its files to be shown to their ends
         self.closing = False  # the tail has begun with that
         self.drained = threading.Event()  # set once the tail is done with the view
+        self.failure: OSError | None = None  # known then: as of its sinks
         self.fold: Fold | None = None
         self.sinks: list[Sink] = []
         self.files = list(files)

@@ -44,6 +44,7 @@ class Wakeups:
         self.at_work = threading.Lock()
         self._gate = threading.Lock()
         self.aside = _PutDown(self.at_work, self._gate)
+        self._pausing: set[int] = set()  # threads that pause it, or wait for that
         self._orders: deque[Callable[[], None]] = deque()
         self._closed = False
         # Held while the pipe is written to or closed. The order of a signal's handler may come amidst one
@@ -71,12 +72,20 @@ class Wakeups:
     def paused(self, patience: float) -> Iterator[bool]:
         """Keep the thread out of Python code; False if it took more than ``patience`` seconds.
 
-        It does while a text stream that belongs to the caller blocks in its ``write``.
+        It does while a text stream that belongs to the caller blocks in its ``write``. False at once in the
+        handler of a signal that came amidst a pause of its own thread.
         """
-        held = self._interrupt(patience)
+        me = threading.get_ident()
+        if me in self._pausing:
+            yield False
+            return
+        self._pausing.add(me)
+        held = False
         try:
+            held = self._interrupt(patience)
             yield held
         finally:
+            self._pausing.discard(me)
             if held:
                 self.at_work.release()
 

@@ -242,7 +242,7 @@ def _numbers(directory: str, prefix: str) -> list[int]:
 def started(path: str) -> float:
     """When the run in a directory was started, in seconds since the epoch, as far as can be told."""
     started = read_report(path).get("started_ns")
-    if isinstance(started, int):
+    if isinstance(started, int) and 0 <= started < 2**63:
         return started / 1e9
     try:
         return os.stat(path).st_mtime

@@ -40,7 +40,8 @@ def write(text: str, patience: float = PATIENCE) -> None:
     except (OSError, ValueError, AttributeError):  # closed, None, or another kind of object
         _write_to_object(text)
         return
-    tail = sys.modules.get("procession._logs.tail")  # who has not imported it tails nothing
+    # Who has not imported it tails nothing; what is no terminal has no bottom, and may block for long.
+    tail = sys.modules.get("procession._logs.tail") if os.isatty(fd) else None
     with suppress(OSError), tail.console_cleared() if tail else nullcontext():
         _write_while_it_takes(fd, text.encode(errors="backslashreplace"), patience)
 

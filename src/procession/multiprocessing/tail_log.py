@@ -99,6 +99,7 @@ class TailLog:
         self._prefixes = log_line_prefixes or {}
         self._dst = dst
         self._look: Look | None = None
+        self._stays = False
         self._copies: list[tuple[TextIO, Callable[[str], bool]]] = []
         self._interval_sec = interval_sec
         self._keep = None if log_line_filter is _every_line else log_line_filter
@@ -127,6 +128,11 @@ class TailLog:
         self._look = look
         return self
 
+    def staying(self) -> TailLog:
+        """Stay with the files that come first, whatever comes under their names later: who writes holds them."""
+        self._stays = True
+        return self
+
     def also_into(self, dst: TextIO, log_line_filter: Callable[[str], bool]) -> TailLog:
         """Show the lines that the filter lets through in one more place, out of the same reads.
 
@@ -149,6 +155,7 @@ class TailLog:
             keep=self._keep,
             look=self._look,
             ranks=list(self._log_files),
+            stays=self._stays,
         )
         for copy, keep in self._copies:
             view.show_in(copy, keep)

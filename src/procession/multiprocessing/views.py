@@ -95,7 +95,7 @@ class Views:
     def _make(self, files: dict[int, str], console: TextIO) -> TailLog:
         from procession.multiprocessing.tail_log import TailLog
 
-        tail_log = TailLog(self._name, files, console, self._prefixes)
+        tail_log = TailLog(self._name, files, console, self._prefixes).staying()
         return tail_log if self._look is None else tail_log.looking(self._look)
 
     def _shown(self, teed: Mapping[int, str]) -> dict[int, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from procession._logs.scribe import Scribe
 from procession.testing import stop, wait_gone
 
 LINES = """
@@ -159,6 +160,26 @@ def test_a_disk_that_takes_nothing_does_not_hold_up_the_end(here: Any) -> None:
     assert ended.code == 0
     assert "the last output was not written to " in ended.err
     assert "the disk took no byte for 5 s" in ended.err
+
+
+def test_a_stream_that_floods_leaves_the_others_their_turns() -> None:
+    """There is never a moment in which its file system, a slow one, is not behind."""
+    flood, calm = 1000, 1001
+    scribe = Scribe([(flood, -1, "block"), (calm, -1, "block")])
+    try:
+        scribe._backlogs[calm].put(b"line\n")
+        turns: list[int] = []
+        for _ in range(4):
+            scribe._backlogs[flood].put(b"x" * 65536)
+            pipe = scribe._next_pipe()
+            assert pipe is not None
+            turns.append(pipe)
+            backlog = scribe._backlogs[pipe]
+            backlog.wrote(len(backlog.next()))
+    finally:
+        for fd in (scribe._wakeup, scribe._waker):
+            os.close(fd)
+    assert turns == [flood, calm, flood, flood]
 
 
 @pytest.mark.parametrize("how", ["pip", "0:tube", "3-1:pipe", "", "pipe:0", "0-2", "0:"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import pwd
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -45,7 +47,7 @@ class Logs:
 
     def start(self, *words: str, **kw: Any) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [*LOGS, *words],
+            [*kw.pop("argv", LOGS), *words],
             cwd=kw.pop("cwd", self.here.directory),
             env={**self.here.environ, MARK: "", **kw.pop("environ", {})},
             stdin=subprocess.DEVNULL,
@@ -316,6 +318,61 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     assert process.stderr.read() == b""
 
 
+# The end of a run is not waited for by whoever reads what it has written.
+HASTY = """
+import sys
+from procession._logs import tail
+from procession.cli.main import command
+tail.SINK_PATIENCE = 0.1
+sys.argv[1:1] = ["logs"]
+command()
+"""
+
+
+def test_a_reader_may_take_his_time(here: Any, logs: Logs) -> None:
+    """As in a pager: while attempts follow each other, and after the end of the run."""
+    run = Speakers(here, 1, "--max-restarts", "1", "-r", "3")
+    here.file("hasty.py", HASTY)
+    run.say(0, "first")
+    follower = logs.start("-f", argv=(sys.executable, "hasty.py"), bufsize=0)
+    assert follower.stdout
+    assert follower.stdout.readline() == b"[default0]:first\n"
+    lines = [f"{n} {'x' * 1000}" for n in range(2500)]  # more than a pipe takes
+    for word in (*lines, "fail"):
+        run.say(0, word)
+    run.turns[0].close()
+    assert "attempt 2 of 2: " in run.process.stderr.readline()
+    run.take_turns()
+    run.say(0, "last")
+    run.end()
+    assert follower.stderr
+    assert not select.select([follower.stderr], [], [], 0.5)[0]  # it neither ends nor complains
+    shown = follower.stdout.read()
+    assert shown.decode().splitlines() == [f"[default0]:{line}" for line in (*lines, "last")]
+    assert follower.wait(30) == 0
+    assert follower.stderr.read() == b""
+
+
+@pytest.mark.parametrize("words", [(), ("-f",), ("--merge", "-t"), ("--list",)])
+def test_a_full_disk_is_told(words: tuple[str, ...], here: Any, logs: Logs) -> None:
+    here.script("print('x')")
+    with open("/dev/full", "wb") as full:
+        process = logs.start(*words, stdout=full)
+        assert process.wait(30) == 2
+    assert process.stderr
+    (said,) = process.stderr.read().decode().splitlines()
+    assert "No space left on device" in said
+
+
+@pytest.mark.parametrize("words", [(), ("-f",), ("--list",)])
+def test_a_standard_output_that_is_closed_is_dev_null(
+    words: tuple[str, ...], here: Any, logs: Logs
+) -> None:
+    here.script("print('x')")
+    argv = ("sh", "-c", 'exec "$@" >&-', "-", *LOGS)
+    assert logs(*words, argv=argv) == b""
+
+
 def test_ctrl_c_ends_the_following(here: Any, logs: Logs) -> None:
     run = Speakers(here, 1)
     run.say_and_see(0, "one")
@@ -387,6 +444,20 @@ def test_the_prefix_is_the_consoles(here: Any, logs: Logs) -> None:
             "T <default 0> x",
             "T <default 1> x",
         ]
+
+
+def test_what_is_damaged_is_no_obstacle(here: Any, logs: Logs) -> None:
+    run = here.directory / "procession-runs" / "job_1"
+    rank = run / "attempt_0" / "0"
+    rank.mkdir(parents=True)
+    (rank / "stdout.log").write_bytes(b"one\ntwo\n")
+    for huge in (2**64, -(2**64)):
+        report = {"started_ns": huge, "workers": -3, "role": [], "prefixes": {"0": None}}
+        (run / "report.json").write_text(json.dumps({**report, "state": "ended"}))
+        (rank / ".stdout.log.index").write_bytes(b"\x89PRCIX1\n" + b"\xff" * 160)
+        assert logs("--list").splitlines()[1].split()[:3] == [b"job_1", b"exit", b"None"]
+        for words in ((), ("-f",), ("-n", "9"), ("--merge",), ("-f", "--merge", "-n", "2")):
+            assert logs(*words) == b"[default0]:one\n[default0]:two\n"
 
 
 def test_which_run(here: Any, logs: Logs) -> None:

@@ -226,6 +226,34 @@ def test_where_holes_cannot_be_there_is_a_refusal(here: Any, holeless: Path) -> 
     assert os.listdir(holeless) == []
 
 
+REPLACES = """
+import os
+log = os.readlink("/proc/self/fd/1")
+lines = (b"x" * 99 + b"\\n") * 10_000
+os.write(1, b"begun\\n")
+open("go").read()
+with open("other", "wb") as other:
+    other.write(b"precious\\n" * 100_000)
+os.replace("other", log)
+for _ in range(5): os.write(1, lines)
+os.write(1, b"the end\\n")
+"""
+
+
+def test_what_somebody_has_put_in_the_place_of_a_log_is_left_as_it_is(here: Any) -> None:
+    """As `sed -i` does: the worker goes on with its own file, and so does the console."""
+    os.mkfifo(here.directory / "go")
+    process = here.start("--log-limit", "64K", here.file("s.py", REPLACES).name)
+    assert process.stdout.readline() == "[default0]:begun\n"
+    with (here.directory / "go").open("w"):
+        pass
+    ended = here.end(process)
+    assert (ended.code, ended.err) == (0, "")
+    assert (ended.logs(0) / "stdout.log").read_bytes() == b"precious\n" * 100_000
+    assert "precious" not in ended.out
+    assert ended.out.endswith("[default0]:the end\n")
+
+
 @pytest.mark.parametrize("size", ["1", "63K", "lots", "-5", "1.5G"])
 def test_sizes_that_cannot_be(size: str, here: Any) -> None:
     ended = here.script("print(1)", f"--log-limit={size}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from procession._logs.history import Part, Wish, hand_on, show
 from procession._logs.look import TIME, coloured, wanted_colour
 from procession._logs.sinks import open_sink
+from procession._os.standard import fill_standard
 from procession.cli.logs.flags import Asked, read_words
 from procession.cli.runs import Run, bases, find_run
 from procession.cli.say import let_go_of_lost_streams, say, whisper
@@ -41,32 +42,40 @@ def launch(words: Sequence[str]) -> int:
     try:
         asked = read_words(words)
         places = bases(asked.log_dir, os.environ)
+        _have_output()
         if asked.list:
-            from procession.cli.logs.table import table
-
-            sys.stdout.write(table(places))
-        else:
-            _allow_many_files()
-            _show(find_run(asked.run, places), asked)
+            return _list(places)
+        _allow_many_files()
+        return 0 if _show(find_run(asked.run, places), asked) else UsageError.exit_code
     except UsageError as error:
         say(str(error))
         return error.exit_code
-    except BrokenPipeError:  # of the list
-        return 0
     except KeyboardInterrupt:
         return _INTERRUPTED
     finally:
         let_go_of_lost_streams()
+
+
+def _list(places: Sequence[str]) -> int:
+    from procession.cli.logs.table import table
+
+    try:
+        sys.stdout.write(table(places))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        raise UsageError(f"standard output takes no more: {error.strerror}.") from error
     return 0
 
 
-def _show(run: Run, asked: Asked) -> None:
+def _show(run: Run, asked: Asked) -> bool:
+    """Show it; False where standard output did not take all of it, as on a full disk."""
     check(run, asked)
     if asked.follow:
         from procession.cli.logs.follow import follow
 
-        follow(run, asked)
-        return
+        return follow(run, asked)
     sink = open_sink(sys.stdout)
     untold: list[Part] = []
     for attempt in attempts(run, asked):
@@ -79,6 +88,7 @@ def _show(run: Run, asked: Asked) -> None:
     run.check_it_is_there()
     if untold and asked.wants_times:
         say_untold(run)
+    return sink.failure is None
 
 
 def announce(run: Run, attempt: int) -> None:
@@ -125,10 +135,11 @@ def sources(run: Run, attempt: int, asked: Asked) -> list[Source]:
 
 def _prefix(run: Run, rank: int) -> bytes:
     """What the console showed before the lines of a rank, in its colour where colours are wished."""
-    given = run.report.get("prefixes")
-    usual = f"[{run.report.get('role', 'default')}{rank}]:"
-    text = given.get(str(rank), usual) if isinstance(given, dict) else usual
-    prefix = str(text).encode(errors="surrogateescape")
+    given, role = run.report.get("prefixes"), run.report.get("role")
+    text = given.get(str(rank)) if isinstance(given, dict) else None
+    if not isinstance(text, str):
+        text = f"[{role if isinstance(role, str) else 'default'}{rank}]:"
+    prefix = text.encode(errors="surrogateescape")
     wished = wanted_colour(os.environ)
     paints = sys.stdout.isatty() if wished is None else wished
     return coloured(prefix, rank) if paints else prefix
@@ -210,6 +221,12 @@ def say_untold(run: Run) -> None:
         f"times of {run.name} are not known, for it has no index: "
         "each file counts as written when it was last written to"
     )
+
+
+def _have_output() -> None:
+    """What whoever started us has closed is /dev/null."""
+    if 1 in fill_standard():
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it was None
 
 
 def _allow_many_files() -> None:

@@ -32,12 +32,15 @@ if TYPE_CHECKING:
 _NET = 1.0  # seconds: a launcher that was killed tells nobody, and other hosts' files neither
 
 
-def follow(run: Run, asked: Asked) -> None:
+def follow(run: Run, asked: Asked) -> bool:
     """Show what a run has written and what it writes, until it ends or nobody listens.
 
     Args:
         run: The run.
         asked: Which part of it, and in which form.
+
+    Returns:
+        False where standard output did not take all of it, as on a full disk.
 
     Raises:
         UsageError: It has been removed.
@@ -51,6 +54,7 @@ def follow(run: Run, asked: Asked) -> None:
             watch.wait()
     finally:
         watch.close()
+    return follower.end()
 
 
 class _Follower:
@@ -63,6 +67,7 @@ class _Follower:
         self._views: list[LiveView] = []
         self._seen: set[str] = set()
         self._is_first = True
+        self._failure: OSError | None = None
 
     def look(self) -> bool:
         """Show what is new; False once the run has ended and all is shown, or nobody listens."""
@@ -102,12 +107,22 @@ class _Follower:
         begins = {part.path: part.end for part in parts}
         if self._asked.wants_times and not all(part.is_told for part in parts):
             say_untold(self._run)
-        show(parts, what, open_sink(sys.stdout))
+        sink = open_sink(sys.stdout)
+        show(parts, what, sink)
+        self._failure = sink.failure
         return begins
+
+    def end(self) -> bool:
+        """Show the rest; False where standard output did not take all."""
+        self._finish()
+        return self._failure is None
 
     def _finish(self) -> None:
         for view in self._views:
-            tail.finish(view)
+            tail.see_out(
+                view
+            )  # whoever reads, in a pager say, may take his time: nobody waits for us
+            self._failure = self._failure or view.failure
         self._views.clear()
 
 
