@@ -8,8 +8,9 @@ are not read, and everything else goes on. So lag costs no memory, and nothing i
 from __future__ import annotations
 
 import math
+import threading
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from procession._logs.wakeups import Wakeups
 from procession._os.processors import all_taken
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from procession._logs.follow import Floor, Followed, Output
     from procession._logs.sinks import Sink
@@ -44,6 +45,7 @@ class Pump:
 
     def __init__(self) -> None:
         self.writing: Sink | None = None  # the sink that has the thread right now
+        self._at_sink = threading.Lock()  # held meanwhile
         self.ended = False
         self._sinks: dict[Hashable, Sink] = {}
         self._views: list[View] = []
@@ -82,6 +84,16 @@ class Pump:
         # And end no watch, which the parent shares (inotify(7)).
         self.lookout.forget()
         self.wakeups.forget()
+
+    @contextmanager
+    def off_sinks(self, patience: float) -> Iterator[bool]:
+        """Keep the thread paused, and not in a sink; False if it took more than ``patience`` seconds."""
+        due = time.monotonic() + patience
+        with ExitStack() as held:
+            off = held.enter_context(self.wakeups.paused(patience))
+            if off and (off := self._at_sink.acquire(timeout=max(0.0, due - time.monotonic()))):
+                held.callback(self._at_sink.release)
+            yield off
 
     # --- orders
 
@@ -257,7 +269,7 @@ class Pump:
         if not sink.size or sink.blocked:
             return
         self.writing = sink
-        with self.wakeups.aside if sink.waits_in_kernel else nullcontext():
+        with self.wakeups.aside if sink.waits_in_kernel else nullcontext(), self._at_sink:
             sink.blocked = not sink.write()
         self.writing = None
         if sink.blocked:

@@ -108,8 +108,8 @@ class TailService:
             yield
             return
         own = threading.current_thread() is self._thread
-        with nullcontext(True) if own else pump.wakeups.paused(_CLEARING_PATIENCE) as held:
-            if held and pump.writing is None:
+        with nullcontext(True) if own else pump.off_sinks(_CLEARING_PATIENCE) as off:
+            if off:
                 for sink in {sink for view in tuple(self._views) for sink in view.sinks}:
                     sink.clear()
             yield
