@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.real.functions import METHODS, end, launch
 
+from procession.errors import UsageError
 from procession.multiprocessing import (
     DefaultLogsSpecs,
     RunProcsResult,
@@ -248,6 +249,30 @@ def test_workers_have_no_file_of_ours_for_a_closed_stream(tmp_path: Path, method
     closed = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh"]
     subprocess.run([*closed, *words], check=True, timeout=50)
     assert answer.read_text() == str({0: [os.devnull] * 3})
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("entrypoint", "args", "env", "said"),
+    [
+        (None, (), {}, "entrypoint=None is no function; give one, or the path of a program as a"),
+        (Path("/bin/true"), (), {}, r"entrypoint=PosixPath\('/bin/true'\) is no function"),
+        (abs, 5, {}, r"args\[0\]=5: give a tuple of arguments, \(5,\)"),
+        (abs, (5,), {1: "a"}, "1 is no name of an environment variable: give a text"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(
+    tmp_path: Path, method: str, entrypoint: Any, args: Any, env: Any, said: str
+) -> None:
+    with pytest.raises((UsageError, TypeError), match=said):
+        start_processes(
+            "w",
+            entrypoint,
+            {0: args},
+            {0: env},
+            DefaultLogsSpecs(str(tmp_path)),
+            start_method=method,
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)

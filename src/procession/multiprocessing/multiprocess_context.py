@@ -71,6 +71,7 @@ class MultiprocessContext(PContext):
             raise UsageError(
                 f"start_method={start_method!r} is none of {', '.join(map(repr, _METHODS))}"
             )
+        _check_call(entrypoint, args)
         self._function = entrypoint
         self._settings: dict[str, Any] = {}
         self.start_method = start_method
@@ -204,6 +205,16 @@ def _tracker_fd() -> int:
 
     fd = getfd()
     return -1 if fd is None else fd
+
+
+def _check_call(entrypoint: object, args: Mapping[int, object]) -> None:
+    if not callable(entrypoint):
+        raise UsageError(
+            f"entrypoint={entrypoint!r} is no function; give one, or the path of a program as a string"
+        )
+    for rank, given in args.items():
+        if not hasattr(given, "__iter__"):
+            raise UsageError(f"args[{rank}]={given!r}: give a tuple of arguments, ({given!r},)")
 
 
 def _check_preload(wishes: Supervision, start_method: str) -> None:

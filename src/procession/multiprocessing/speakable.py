@@ -21,11 +21,15 @@ def refuse_unspeakable(argv: list[str], env: dict[str, str]) -> None:
 
     Raises:
         FileNotFoundError: The program's name is empty.
+        TypeError: A variable's name is no text.
         ValueError: A NUL byte, text that has no bytes (a lone surrogate), a variable's name that is
             empty or holds ``=``.
     """
     if not argv[0]:
         raise FileNotFoundError(errno.ENOENT, "no program is named by an empty string", argv[0])
+    if not all(isinstance(name, str) for name in env):
+        name = next(name for name in env if not isinstance(name, str))
+        raise TypeError(f"{name!r} is no name of an environment variable: give a text")
     texts = (*argv, *env, *env.values())
     whole = "".join(texts)
     os.fsencode(whole)  # a lone surrogate: UnicodeEncodeError, a ValueError
