@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.pace import own_ports
 
 from procession.multiprocessing import (
     DefaultLogsSpecs,
@@ -81,9 +82,8 @@ def test_a_data_loader_with_workers_of_its_own(tmp_path: Path, context: str) -> 
 
 
 def test_a_collective(tmp_path: Path) -> None:
-    from procession._os.ports import free_port
-
-    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(WORKERS)}
+    (port,) = own_ports(1)
+    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(WORKERS)}
     result = run(tmp_path, forked.all_reduce, env, preload=("torch",))
     assert result.return_values == dict.fromkeys(range(WORKERS), 1.0)
 

@@ -36,6 +36,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "scripts"))
 import warm
 
 AddModule = Callable[[str, str], None]
+PATIENCE = 60  # seconds for what takes milliseconds
 
 
 @pytest.fixture
@@ -296,17 +297,20 @@ def test_nothing_is_left_of_an_import_that_hangs(
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDWR)
-    launcher = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, warm.__file__, "pre_hangs", str(tmp_path / "logs")],
         env={**os.environ, "PIDS": str(fifo), "PYTHONPATH": str(tmp_path / "modules")},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    guardian, server, child = map(int, os.read(reader, 100).split())
-    os.close(reader)
-    target = {"guardian": guardian, "server": server}.get(victim, launcher.pid)
-    os.kill(target, signal.SIGINT if victim == "interrupt" else signal.SIGKILL)
-    said = launcher.communicate(timeout=30)[1]
+    ) as launcher:
+        try:
+            guardian, server, child = map(int, os.read(reader, 100).split())
+            target = {"guardian": guardian, "server": server}.get(victim, launcher.pid)
+            os.kill(target, signal.SIGINT if victim == "interrupt" else signal.SIGKILL)
+            said = launcher.communicate(timeout=PATIENCE)[1]
+        finally:
+            os.close(reader)
+            launcher.kill()
     assert wait_gone([guardian, server, child]) == []
     if victim == "server":
         assert "the import of 'pre_hangs' ended the fork server: SIGKILL" in said

@@ -122,9 +122,9 @@ def test_things_of_every_context(tmp_path: Path, kind: str, context: str, method
             with pytest.raises(NotPicklableError, match=way_out):
                 launch(tmp_path, method, how.use, {0: (thing,)})
         return
-    gang = launch(tmp_path, method, how.use, {0: (thing,)})
-    how.meanwhile(thing)
-    assert values(gang) == {0: how.gives}
+    with launch(tmp_path, method, how.use, {0: (thing,)}) as gang:
+        how.meanwhile(thing)
+        assert values(gang) == {0: how.gives}
     assert how.then(thing) == how.shows
 
 
@@ -198,17 +198,17 @@ def test_temporaries_live_until_every_worker_has_unpickled_them(
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     context = multiprocessing.get_context(method)
-    gang = start_processes(
+    with start_processes(
         "w",
         sharing.use_after,
         {0: (sharing.WaitsForWord(str(fifo)), context.Lock())},
         {0: {}},
         DefaultLogsSpecs(str(tmp_path)),
         start_method=method,
-    )
-    gc.collect()
-    fifo.write_text("go on")
-    assert values(gang) == {0: True}
+    ) as gang:
+        gc.collect()
+        fifo.write_text("go on")
+        assert values(gang) == {0: True}
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

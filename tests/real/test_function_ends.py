@@ -197,8 +197,10 @@ def test_statuses_of_pythons_own() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_worker_that_hangs_after_its_function_has_returned(tmp_path: Path, method: str) -> None:
     """It is waited for, as Python and torch wait for exit functions; `close` ends it, and keeps its value."""
-    with RollCall() as roll:
-        gang = launch(tmp_path, method, dying.hangs_at_exit, {0: (roll.path,), 1: (None,)})
+    with (
+        RollCall() as roll,
+        launch(tmp_path, method, dying.hangs_at_exit, {0: (roll.path,), 1: (None,)}) as gang,
+    ):
         roll.wait(1)
         assert wait_gone([gang.pids()[1]]) == []  # it has returned, and ended
         assert gang.wait(0.1) is None
@@ -220,12 +222,11 @@ def test_the_root_cause_may_have_ended_with_zero(tmp_path: Path, method: str) ->
     """A rank that leaves while its value is pickled is why its peer fails."""
     with RollCall() as roll:
         args = {0: ("peer", roll.path), 1: ("_exit 0", roll.path)}
-        gang = launch(tmp_path, method, dying.at_result_of_one, args, DIES_AT="result")
-        (ready,) = roll.wait(1)
-        wait_gone([ready.pid])
-        os.kill(gang.pids()[0], signal.SIGKILL)
-        result = gang.wait(PATIENCE)
-        gang.close()
+        with launch(tmp_path, method, dying.at_result_of_one, args, DIES_AT="result") as gang:
+            (ready,) = roll.wait(1)
+            assert wait_gone([ready.pid]) == []
+            os.kill(gang.pids()[0], signal.SIGKILL)
+            result = gang.wait(PATIENCE)
     assert result is not None
     assert list(result.failures) == [1, 0]
     assert [failure.exitcode for failure in result.failures.values()] == [0, -signal.SIGKILL]

@@ -178,10 +178,9 @@ def test_what_cannot_be_rebuilt_is_the_ranks_failure(tmp_path: Path, method: str
 def test_values_are_there_for_who_closes_before_waiting(tmp_path: Path, method: str) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    gang = launch(tmp_path, method, jobs.goes_on_in_a_thread, {0: (str(fifo),)})
-    fifo.write_text("end")
-    result = gang.wait(PATIENCE)
-    gang.close()
+    with launch(tmp_path, method, jobs.goes_on_in_a_thread, {0: (str(fifo),)}) as gang:
+        fifo.write_text("end")
+        result = gang.wait(PATIENCE)
     assert gang.wait(0) is result
     assert result is not None
     assert result.return_values == {0: "returned"}

@@ -160,7 +160,9 @@ def test_fork_has_the_callers_memory_and_fds(tmp_path: Path) -> None:
         assert run(tmp_path, "fork", memory_of_the_caller, {0: ()}).return_values == {0: NOTES}
         run(tmp_path, "fork", lambda: os.write(writer, b"hello"), {0: ()})
         assert os.read(reader, 10) == b"hello"
+    finally:
         os.close(writer)
+    try:
         assert os.read(reader, 10) == b""  # the guardian has let go of its copy
     finally:
         os.close(reader)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real.pace import own_ports
 
 import procession
-from procession._os.ports import free_port
 from procession.testing import RollCall
 
 SOURCE = str(Path(procession.__file__).parents[1])
@@ -117,7 +117,7 @@ def test_a_signal_ends_a_start_whose_imports_have_no_end(
     here: Any, kind: list[str], hosts: int
 ) -> None:
     """None of it is left where no worker has been started: no directory of a run either."""
-    meet = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}")
+    meet = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{own_ports(1)[0]}")
     nodes = ["--nnodes", "1:2", *meet, "--rdzv-conf", "is_host=1,last_call_timeout=0"]
     words = [*(nodes if hosts > 1 else []), "--preload", "endless", *kind, "s.py"]
     here.file("endless.py", ENDLESS)
