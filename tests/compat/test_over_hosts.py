@@ -35,7 +35,8 @@ def told(launcher: str, here: Path, words: tuple[tuple[str, ...], tuple[str, ...
     here.mkdir()
     environ = os.environ | {"PYTHONPATH": str(SOURCE), "TOLD": str(here / "told")}
     leaves = [str(SCRIPTS / "leave.py")] if launcher.startswith("torch") else []
-    common = (sys.executable, *leaves, "-m", launcher, "--nnodes=2", "--nproc-per-node=2")
+    gang = ("--nnodes=2", "--nproc-per-node=2", "--rdzv-conf=lease=30")  # which torch leaves unread
+    common = (sys.executable, *leaves, "-m", launcher, *gang)
     hosts = [
         subprocess.Popen(
             [*common, *own, str(SCRIPT)],

@@ -57,7 +57,7 @@ class Lease(threading.Thread):
         while not self._closed.wait(min(pause, self._left())):
             sent = now()
             if sent >= fence.good_until:
-                self._lost(f"etcd has not answered for {fence.patience:.1f} s: {problem}")
+                self._lost(fence.loss("etcd", problem))
                 return
             try:
                 left = self._client.keep_alive(self.id, min(TRY * ttl, self._left()))
@@ -67,7 +67,7 @@ class Lease(threading.Thread):
             if not left:
                 self._lost("etcd has let this host's lease run out")
                 return
-            fence.sent, pause = sent, INTERVAL * ttl
+            fence.sent, problem, pause = sent, "", INTERVAL * ttl
             self._kept(self._client.revision)
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ class Line(threading.Thread):
             return False
         fence = self.fence
         if fence is not None and not fence.is_good:
-            self._lose(f"{self._place} has not answered for {fence.patience:.1f} s: {self.trouble}")
+            self._lose(fence.loss(self._place, self.trouble))
             return False
         return True
 

@@ -47,6 +47,16 @@ class Fence:
         """When workers have to be gone, CLOCK_BOOTTIME ns; put off by each answer of the store."""
         return int((self.sent + _KILLED * self.ttl) * 1e9)
 
+    def loss(self, store: object, trouble: str) -> str:
+        """Say why it is lost.
+
+        Args:
+            store: What people call it.
+            trouble: What came of the last try; empty where none has failed, and so none was made in time.
+        """
+        why = trouble or "this host did not ask in time (it was stopped, or had no processor)"
+        return f"{store} has not answered for {self.patience:.1f} s: {why}"
+
 
 def now() -> float:
     """Seconds that go on while the host sleeps."""
