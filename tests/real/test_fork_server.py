@@ -116,6 +116,43 @@ def test_an_import_sees_what_the_environments_have_in_common(tmp_path: Path, imp
     assert seen == {0: ("by all", None, "0"), 1: ("by all", None, "1")}
 
 
+CHANGES = """
+    import os, sys
+    os.environ["BY_IMPORT"] = "yes"
+    os.environ["SHARED"] += ", and more"
+    del os.environ["FOR_THE_IMPORT"]
+    os.environ.setdefault("LOCAL_RANK", "of nobody")
+    sys.path.insert(0, os.environ["MORE"])
+"""
+
+
+def test_what_an_import_changes_is_changed_for_every_worker(
+    tmp_path: Path, add_module: AddModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if each had imported it: variables, but for those that are a rank's own, and the search path."""
+    add_module("pre_changes", CHANGES)
+    (tmp_path / "pre_further.py").touch()
+    monkeypatch.setenv("MORE", str(tmp_path))
+    monkeypatch.setenv("FOR_THE_IMPORT", "yes")
+    args: dict[int, Any] = {0: (), 1: ()}
+    expected = {rank: ("yes", "by all, and more", None, str(rank), True) for rank in args}
+    for wishes in ({}, {"preload": ("pre_changes",)}, {"preload": ("pre_changes",), "spares": 2}):
+        assert values(tmp_path, warm.what_an_import_changed, args, **wishes) == expected
+    with ForkServer(["pre_changes"], env={"SHARED": "by all"}) as server:
+        monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+        seen = values(tmp_path, warm.what_an_import_changed, args, fork_server=server)
+        assert seen == expected
+
+
+def test_an_import_that_ignores_the_deaths_of_children(
+    tmp_path: Path, add_module: AddModule, caplog: Any
+) -> None:
+    add_module("pre_deaf", "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)")
+    args = {0: ("pre_deaf",), 1: ("pre_deaf",)}
+    assert values(tmp_path, warm.is_imported, args, preload=("pre_deaf",)) == {0: True, 1: True}
+    assert caplog.records == []
+
+
 def test_a_server_outlives_gangs(tmp_path: Path, imports: Path) -> None:
     with ForkServer(["pre_counts"]) as server:
         families = [
@@ -352,7 +389,9 @@ def test_one_that_is_killed_before_its_first_import(
     assert "the fork server ended: SIGKILL. Workers are started one by one instead" in caplog.text
 
 
-def test_one_that_dies_before_it_has_told_of_a_birth(tmp_path: Path, add_module: AddModule) -> None:
+def test_one_that_dies_before_it_has_told_of_a_birth(
+    tmp_path: Path, add_module: AddModule, caplog: pytest.LogCaptureFixture
+) -> None:
     """Each rank is there once: whoever waits at the gate for a server that is gone was never born."""
     add_module(
         "pre_dies_giving_birth",
@@ -370,6 +409,7 @@ def test_one_that_dies_before_it_has_told_of_a_birth(tmp_path: Path, add_module:
     result = run(tmp_path, warm.leave_name, ranks, preload=["pre_dies_giving_birth"])
     assert not result.failures
     assert sorted((tmp_path / "born").read_text().split()) == ["0", "1", "2", "3"]
+    assert "the fork server ended: SIGKILL" in caplog.text  # in no import
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from procession._worker.reborn import environment
 from procession.errors import UsageError
 from procession.multiprocessing.fork_server import (
     common_environment,
@@ -93,3 +94,23 @@ def test_what_python_puts_before_its_path(tmp_path: Path, monkeypatch: pytest.Mo
     assert first_of_path(("-m", "package")) == str(tmp_path)
     assert first_of_path(("app",)) == f"{tmp_path}/app"
     assert first_of_path(("app.zip",)) == f"{tmp_path}/app.zip"
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "after", "expected"),
+    [
+        ({"A": "1"}, {"A": "1"}, {"A": "1"}, {"A": "1"}),
+        ({"A": "1"}, {"A": "1"}, {"A": "1", "B": "2"}, {"A": "1", "B": "2"}),
+        ({"A": "1"}, {"A": "1"}, {"A": "2"}, {"A": "2"}),
+        ({"A": "1", "B": "2"}, {"A": "1", "B": "2"}, {"A": "1"}, {"A": "1"}),
+        ({"RANK": "3"}, {}, {"RANK": "0"}, {"RANK": "3"}),
+        ({"RANK": "3"}, {"RANK": "0"}, {}, {"RANK": "3"}),
+        ({}, {"A": "1"}, {"A": "2"}, {}),
+        ({}, {"A": "1"}, {"A": "1"}, {}),
+    ],
+)
+def test_a_workers_environment_after_imports(
+    asked: dict[str, str], before: dict[str, str], after: dict[str, str], expected: dict[str, str]
+) -> None:
+    """What they change is changed, but for what the worker has otherwise than they have found it."""
+    assert environment(asked, before, after) == expected

@@ -14,7 +14,7 @@ import sys
 from errno import EMFILE
 
 from procession._guardian.channel import Channel
-from procession._guardian.preload import PreloadFailure, preload
+from procession._guardian.preload import PreloadFailure, preload, wait_for
 from procession._guardian.starters import LOCK_FD, Order, close_all, place, with_lock
 from procession._os import lean
 from procession._os.circumstances import enter
@@ -60,6 +60,7 @@ class _Forker:
         self._guardian = guardian
         self._settings: dict[str, Any] = {}
         self._alone = False  # a spare: it forks nobody
+        self._before: dict[str, str] = {}  # the environment that the imports have found
         self._said = (b"", b"")  # what the imports have written to stdout and stderr
         self._waiting: list[tuple[int, Order]] = []
 
@@ -102,6 +103,7 @@ class _Forker:
 
     def _preload(self, modules: Sequence[str], settings: dict[str, Any], alone: bool) -> None:
         self._settings, self._alone = settings, alone
+        self._before = dict(os.environ)
         tell = lambda name: self._channel.send(("importing", name))  # noqa: E731
         _forget_ourselves()
         try:
@@ -123,7 +125,7 @@ class _Forker:
             if become is None:
                 os._exit(0)
             return become
-        os.waitpid(mother, 0)
+        wait_for(mother)
         os.close(pen)
         self._channel.send(("forked", _read_births(births, batch)), [opener])
         self._drain()
@@ -163,10 +165,10 @@ class _Forker:
         to_stdout, to_stderr = self._said
         _write(1, to_stdout)
         _write(2, to_stderr)
-        before = dict(os.environ)
+        after = dict(os.environ)
         os.environ.clear()
-        os.environ.update(order.env)
-        threads.follow_environment(before, os.environ)
+        os.environ.update(reborn.environment(order.env, self._before, after))
+        threads.follow_environment(after, os.environ)
         return reborn.role(self._settings, order.argv, range(LOCK_FD + 1, len(order.fds) + 1))
 
     def _drain(self) -> None:

@@ -73,6 +73,14 @@ def preload(
     return {"seconds": seconds, "unsafe": _left_after_a_fork(brought) if shared else []}
 
 
+def wait_for(child: int) -> None:
+    """Wait for the end of a child, and reap it, if an import has not told the kernel to (SIGCHLD ignored)."""
+    try:  # noqa: SIM105 - contextlib is an import
+        os.waitpid(child, 0)
+    except ChildProcessError:  # which comes when it has ended too: waitpid(2), NOTES
+        pass
+
+
 def _import(name: str) -> None:
     try:
         __import__(name)
@@ -90,7 +98,7 @@ def _left_after_a_fork(brought: dict[str, tuple[str, str]]) -> list[tuple[str, s
         pid = os.fork()
         if pid == 0:
             os._exit(0)
-        os.waitpid(pid, 0)
+        wait_for(pid)
     left = take_stock()
     return list(dict.fromkeys(origin for key, origin in brought.items() if key in left))
 

@@ -128,7 +128,7 @@ class Warmth:
             "stderr": server.last_words(),
             "program": argv[0],
         }
-        state, module = server.state, server.importing
+        state, module = server.state, server.importing if server.state is not READY else ""
         server.dismiss(state if state in (UNFIT, REFUSED) else GONE)
         server.close()
         killed = not module and ending.exitcode < 0  # before an import, of which it may have died

@@ -28,11 +28,19 @@ _MAIN = "__mp_main__"  # multiprocessing's name for it
 _UNWRITTEN = 120  # Python's exit status where it cannot write out what was printed
 
 
-def work_from_payload(fds: Sequence[int]) -> int:
-    """Run the payload of a worker that a fork server forked; its fds have a spawned worker's numbers."""
+def work_from_payload(fds: Sequence[int], given: Sequence[str]) -> int:
+    """Run the payload of a worker that a fork server forked.
+
+    Args:
+        fds: They have a spawned worker's numbers.
+        given: The search path with which the server's imports began.
+
+    Returns:
+        The exit status.
+    """
     payload_fd, reply_fd, tracker_fd, *_handed_over = fds
     refuse_launches()
-    work = lambda: run_payload(payload_fd, reply_fd, tracker_fd)  # noqa: E731
+    work = lambda: run_payload(payload_fd, reply_fd, tracker_fd, given)  # noqa: E731
     if "multiprocessing.process" in sys.modules:
         return as_child_process(work, exits_are_ours=True)
     return _as_whole_process(work)
@@ -47,10 +55,10 @@ def refuse_launches() -> None:
     main.PROCESSION_BOOTSTRAPPING = True
 
 
-def run_payload(payload_fd: int, reply_fd: int, tracker_fd: int) -> None:
+def run_payload(payload_fd: int, reply_fd: int, tracker_fd: int, given: Sequence[str] = ()) -> None:
     """Be the interpreter that the launcher described, then call the function."""
     speak_through(1, "stdout")
-    guarded(Reply(reply_fd), lambda: _unpack(payload_fd, tracker_fd))
+    guarded(Reply(reply_fd), lambda: _unpack(payload_fd, tracker_fd, given))
 
 
 def speak_through(fd: int, name: str) -> None:
@@ -226,17 +234,19 @@ def _forget_executors() -> None:
         futures._threads_queues.clear()
 
 
-def _unpack(payload_fd: int, tracker_fd: int) -> Call:
+def _unpack(payload_fd: int, tracker_fd: int, given: Sequence[str] | None) -> Call:
     with open(payload_fd, "rb") as file:
         parcel.skip(file)
-        _be_like_launcher(parcel.read(file), tracker_fd)
+        _be_like_launcher(parcel.read(file), tracker_fd, given)
         file.seek(0)
         call: Call = parcel.read(file)
         return call
 
 
-def _be_like_launcher(settings: dict[str, Any], tracker_fd: int) -> None:
-    sys.path[:] = settings["sys_path"]
+def _be_like_launcher(
+    settings: dict[str, Any], tracker_fd: int, given: Sequence[str] | None
+) -> None:
+    sys.path[:] = _search_path(settings["sys_path"], given)
     sys.argv[:] = settings["sys_argv"]
     if settings["sources"]:
         import linecache
@@ -251,6 +261,15 @@ def _be_like_launcher(settings: dict[str, Any], tracker_fd: int) -> None:
         # Under another -O than the launcher's (PYTHONOPTIMIZE in `envs`) its code is not ours.
         code = settings["main_code"] if settings["optimize"] == sys.flags.optimize else b""
         import_main(settings["main_name"], settings["main_path"], code)
+
+
+def _search_path(launchers: list[str], given: Sequence[str] | None) -> list[str]:
+    """The launcher's, with what a server's imports have made of that which they were ``given``."""
+    if given is None:
+        return launchers
+    if launchers == list(given):
+        return sys.path
+    return [*launchers, *(path for path in sys.path if path not in {*given, *launchers})]
 
 
 def _share_multiprocessing(authkey: bytes, tracker_fd: int) -> None:

@@ -18,7 +18,7 @@ from procession._worker import as_main, function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 
@@ -49,6 +49,25 @@ def import_main(settings: dict[str, Any]) -> None:
             sys.modules["__main__"] = own
 
 
+def environment(
+    asked: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str]
+) -> dict[str, str]:
+    """The worker's environment: what was asked for, with what the imports have made of it. Pure.
+
+    A variable that they have found otherwise than the worker would have them find it stays the
+    worker's: ``os.environ.setdefault("RANK", "0")`` is not meant for who has a rank.
+
+    Args:
+        asked: As the worker was ordered.
+        before: As the imports have found it.
+        after: As they have left it.
+    """
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    theirs = {name for name in changed if asked.get(name) == before.get(name)}
+    kept = {name: value for name, value in asked.items() if name not in theirs}
+    return {**kept, **{name: after[name] for name in theirs if name in after}}
+
+
 def renew() -> None:
     """Renew what copies of a process must not share."""
     # Python's own generator seeds itself; these two do so when they are imported.
@@ -76,7 +95,7 @@ def role(
     """
     if "first" in settings:
         return lambda main: _be_script(main, settings["first"], list(argv))
-    return lambda _main: os._exit(function.work_from_payload(fds))
+    return lambda _main: os._exit(function.work_from_payload(fds, settings["sys_path"]))
 
 
 def _be_script(main: dict[str, Any], first: str, argv: list[str]) -> None:

@@ -68,6 +68,13 @@ def test_the_server_is_warm_at_every_attempt(here: Any) -> None:
         assert both[0][5] == both[1][5]
 
 
+def test_a_script_finds_the_variables_that_an_import_has_set(here: Any) -> None:
+    here.file("sets.py", "import os\nos.environ['SET'] = 'by an import'\n")
+    here.file("s.py", "import os, sets\nprint(os.environ['SET'])\n")
+    ended = here.run("--preload", "sets", "s.py")
+    assert ended.out == "[default0]:by an import\n"
+
+
 def test_a_failure_is_reported_as_of_any_script(here: Any) -> None:
     here.file("fails.py", "import json\ndef f():\n    1 / 0\nf()\n")
     tracebacks = []

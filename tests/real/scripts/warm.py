@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -23,6 +24,14 @@ def pid_and_import(name: str) -> tuple[int, bool]:
 def environment_at_import() -> tuple[Any, ...]:
     at_import = sys.modules["pre_counts"].AT_IMPORT
     return at_import.get("SHARED"), at_import.get("LOCAL_RANK"), os.environ["LOCAL_RANK"]
+
+
+def what_an_import_changed() -> tuple[Any, ...]:
+    import pre_changes  # type: ignore[import-not-found]  # noqa: F401
+
+    names = ("BY_IMPORT", "SHARED", "FOR_THE_IMPORT", "LOCAL_RANK")
+    further = importlib.util.find_spec("pre_further") is not None
+    return *(os.environ.get(name) for name in names), further
 
 
 def family() -> tuple[int, int, bool]:
