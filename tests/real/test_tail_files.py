@@ -180,6 +180,30 @@ class TestViews:
         ]
         assert "ZeroDivisionError" in caplog.text
 
+    @pytest.mark.parametrize("which", ["stream", "filter"])
+    def test_foreign_code_that_would_leave_ends_its_view_alone(
+        self, tmp_path: Path, screen: Screen, caplog: pytest.LogCaptureFixture, which: str
+    ) -> None:
+        def leave(text: str) -> bool:
+            raise SystemExit(text)
+
+        stream = Screen()
+        if which == "stream":
+            stream.write = leave  # type: ignore[method-assign]
+        log = TailLog(
+            *("b", {0: str(tmp_path / "bad")}, stream),
+            log_line_filter=leave if which == "filter" else bool,
+        ).start()
+        other = TailLog("g", {0: str(tmp_path / "good")}, screen).start()
+        append(tmp_path / "bad", b"line\n")
+        log.stop()
+        append(tmp_path / "good", b"goes on\n")
+        other.stop()
+
+        assert screen.getvalue() == "[g0]:goes on\n"
+        (record,) = caplog.records
+        assert "the view of the logs ends" in record.getMessage() or record.exc_info
+
     def test_two_views_of_one_file(self, tmp_path: Path, screen: Screen) -> None:
         path = tmp_path / "log"
         path.write_bytes(b"old\n")

@@ -84,8 +84,10 @@ def driven(view: View) -> Iterator[Pump]:
     pump = Pump()
     with pump.wakeups.at_work:
         pump.admit(view)
-        yield pump
-        pump.shut()
+        try:
+            yield pump
+        finally:
+            pump.shut()
 
 
 def settle(pump: Pump) -> None:

@@ -69,7 +69,7 @@ class Output:
         held = 0 if lines.by_block else lines.held
         try:
             pieces = lines.feed(block)
-        except Exception:  # a filter is the caller's code, and other views share this thread
+        except BaseException:  # a filter is the caller's code, and other views share this thread
             logger.exception("error in log tailer for %s", self.lines.source)
             self.over = True
             return

@@ -247,7 +247,7 @@ class TextSink(Sink):
             getattr(self._stream, "flush", _nothing)()
         except (OSError, ValueError) as error:  # ValueError: the stream has been closed
             self._end(error)
-        except Exception as error:  # noqa: BLE001 - foreign code, and other views share this thread
+        except BaseException as error:  # noqa: BLE001 - foreign code, and other views share this thread
             logger.warning("the view of the logs ends, the logs go on: %r", error)
             self._end()
         self._has_taken(self.size)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from contextlib import ExitStack
 
     from procession._logs.look import Look
@@ -25,7 +25,7 @@ class Views:
         places: Where the files are, and which of them are teed.
         prefixes: The head of each line by local rank, in place of ``[{name}{rank}]:``.
         filters: Words for stdout and stderr: teed lines with any of these are copied to the filtered
-            file of that stream.
+            file of that stream, whosever they are.
         look: How lines look; None as torch shows them.
         envs: The environment of each local rank, which names its global one.
 
@@ -74,12 +74,14 @@ class Views:
             (places.tee_stderrs, sys.stderr, of_stderr, self.filtered_stderr),
         ):
             files = self._shown(teed)
+            others = self._captured(teed, but=files)
             if files:
                 tail_log = self._make(files, console)
                 if words and copy is not None:
-                    _copy_lines(tail_log, words, copy)
-                held.callback(tail_log.end)
-                self._tail_logs.append(tail_log.start())
+                    tail_log.also_into(copy, _holds(words))
+                self._start(tail_log, held)
+            if others and words and copy is not None:
+                self._start(self._make(others, copy, _holds(words)), held)
 
     def begin_end(self) -> None:
         """Begin to show the rest, and do not wait: nothing will be written any more."""
@@ -92,27 +94,40 @@ class Views:
         if tail is not None:
             tail.see_off()
 
-    def _make(self, files: dict[int, str], console: TextIO) -> TailLog:
+    def _make(
+        self, files: dict[int, str], dst: TextIO, keep: Callable[[str], bool] | None = None
+    ) -> TailLog:
         from procession.multiprocessing.tail_log import TailLog
 
-        tail_log = TailLog(self._name, files, console, self._prefixes).staying()
-        return tail_log if self._look is None else tail_log.looking(self._look)
+        if keep is None:
+            return TailLog(self._name, files, dst, self._prefixes)
+        return TailLog(self._name, files, dst, self._prefixes, log_line_filter=keep)
+
+    def _start(self, tail_log: TailLog, held: ExitStack) -> None:
+        tail_log.staying()
+        if self._look is not None:
+            tail_log.looking(self._look)
+        held.callback(tail_log.end)
+        self._tail_logs.append(tail_log.start())
 
     def _shown(self, teed: Mapping[int, str]) -> dict[int, str]:
         """Leave out what never holds anything, and the global ranks that are not wished for."""
         wanted = None if self._look is None else self._look.ranks
         return {
             rank: path
-            for rank, path in teed.items()
-            if path != os.devnull
-            and (wanted is None or int(self._envs[rank].get("RANK", rank)) in wanted)
+            for rank, path in self._captured(teed).items()
+            if wanted is None or int(self._envs[rank].get("RANK", rank)) in wanted
         }
+
+    def _captured(self, teed: Mapping[int, str], but: Container[int] = ()) -> dict[int, str]:
+        """Leave out what never holds anything."""
+        return {rank: path for rank, path in teed.items() if path != os.devnull and rank not in but}
 
 
 def _opened(path: str, held: ExitStack) -> TextIO:
     return held.enter_context(open(path, mode="w", errors="replace", buffering=1))
 
 
-def _copy_lines(tail_log: TailLog, words: Sequence[str], file: TextIO) -> None:
+def _holds(words: Sequence[str]) -> Callable[[str], bool]:
     needles = tuple(words)
-    tail_log.also_into(file, lambda line: any(needle in line for needle in needles))
+    return lambda line: any(needle in line for needle in needles)

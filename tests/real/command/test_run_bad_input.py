@@ -28,6 +28,12 @@ GRAMMAR = (
         (["--nproc-per-node", "0", "train.py"], 2, f"--nproc-per-node 0: {NPROC}\n"),
         (["--nproc-per-node", "-1", "train.py"], 2, f"--nproc-per-node -1: {NPROC}\n"),
         (
+            ["--log-dir", "/dev/null", "--duplicate-stderr-filters", "x", "train.py"],
+            2,
+            "--duplicate-stderr-filters: with --log-dir /dev/null no files are kept, so there is "
+            "none to copy lines to. Leave one of the two out.\n",
+        ),
+        (
             ["--nproc-per-node", "9999999", "train.py"],
             2,
             "--nproc-per-node 9999999: no host can have more than 4194304 processes.\n",

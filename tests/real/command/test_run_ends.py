@@ -212,6 +212,15 @@ def test_prefixes_and_filters(here: Any) -> None:
     assert filtered.read_text() == "<t:0> loss 1\n"
 
 
+def test_what_the_console_does_not_show_is_filtered_too(here: Any) -> None:
+    words = ("-n", "3", "--console", "1", "--duplicate-stdout-filters", "loss")
+    ended = here.script("print('loss'); print('step')", *words)
+    assert ended.out == "[default1]:loss\n[default1]:step\n"
+    filtered = ended.runs / "latest" / "attempt_0" / "filtered_stdout.log"
+    lines = [f"[default{rank}]:loss" for rank in range(3)]
+    assert sorted(filtered.read_text().splitlines()) == lines
+
+
 def test_a_log_directory_that_was_asked_for(here: Any) -> None:
     here.file("s.py", "pass")
     for number, (words, environ) in enumerate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from typing import TYPE_CHECKING
@@ -198,6 +199,20 @@ def seconds(text: str) -> float:
     if value < 0:
         raise ValueError(text)
     return value
+
+
+def have_files_for_filters(args: Namespace, directory: str | None) -> None:
+    """See whether there is a place for the lines that are copied.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for stream in ("stdout", "stderr"):
+        if directory == os.devnull and getattr(args, f"duplicate_{stream}_filters"):
+            raise UsageError(
+                f"--duplicate-{stream}-filters: with --log-dir {directory} no files are kept, so there is "
+                "none to copy lines to. Leave one of the two out."
+            )
 
 
 def check_handlers(args: Namespace) -> None:

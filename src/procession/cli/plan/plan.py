@@ -238,8 +238,10 @@ def _logs(args: Namespace, environ: Mapping[str, str], workers: int) -> Logs:
     redirects, tee = settings.on_terminal(settings.streams(args), tty_rank, workers)
     if args.keep_runs is not None:
         settings.at_least(1, args.keep_runs, "--keep-runs")
+    directory = args.log_dir or environ.get("PROCESSION_LOG_DIR") or None
+    settings.have_files_for_filters(args, directory)
     return Logs(
-        directory=args.log_dir or environ.get("PROCESSION_LOG_DIR") or None,
+        directory=directory,
         redirects=redirects,
         tee=tee,
         shown=settings.ranks_shown(args.local_ranks_filter),
