@@ -210,6 +210,36 @@ def test_the_first_signal_is_the_reason_whatever_comes_after_it(here: Any) -> No
     assert ended.report["ledger"]["workers"][0]["told"] == "SIGKILL"
 
 
+INTERRUPTED = """\
+import os, signal, weakref
+from procession.cli.main import command
+from procession.cli.options import reading
+
+class Lock:
+    pass
+
+def parse_args(words):
+    lock = Lock()
+    reference = weakref.ref(lock, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    del lock
+    return parse(words)
+
+parse, reading.parse_args = reading.parse_args, parse_args
+command()
+"""
+
+
+def test_an_interrupt_while_the_command_gets_ready(here: Any) -> None:
+    """Python raises it where it is lost, as in the lock of an import: in the callback of a weak reference."""
+    here.file("interrupted.py", INTERRUPTED)
+    here.file("s.py", "")
+    process = here.start_argv([sys.executable, "interrupted.py", "run", "s.py"])
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
+    assert here.left_in_time() == []
+    assert not (here.directory / "procession-runs").exists()
+
+
 PLUG_IN = """\
 import sys, threading
 threading.Thread(target=threading.Event().wait).start()  # as one that has forgotten it

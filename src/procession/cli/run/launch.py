@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def launch(words: Sequence[str]) -> int:
     Returns:
         The exit status, see docs/exit-status.md.
     """
+    _be_interruptible()
     gc.set_threshold(_MOST_LASTING)
     fill_standard()
     try:
@@ -49,6 +51,15 @@ def launch(words: Sequence[str]) -> int:
     finally:
         let_go_of_lost_streams()
     return 0
+
+
+def _be_interruptible() -> None:
+    """Have SIGINT end this process until the run hears it: there is nothing yet to be put in order.
+
+    What Python raises for it is lost where a callback of a weak reference runs, as in many an import.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
