@@ -22,6 +22,7 @@ def read(endpoint: str = "h", conf: dict[str, str] | None = None, **environ: str
     [
         ("gpu1", [("gpu1", 2379)]),
         ("gpu1:1;gpu2:2", [("gpu1", 1), ("gpu2", 2)]),
+        ("https://gpu1:1,gpu2, gpu3:3", [("gpu1", 1), ("gpu2", 2379), ("gpu3", 3)]),
         ("http://a:1 b", [("a", 1), ("b", 2379)]),
         ("[fe80::1]:5;[::1]", [("fe80::1", 5), ("::1", 2379)]),
         ("https://a:1/", [("a", 1)]),

@@ -24,7 +24,8 @@ NOT_FOUND = 5
 _UNAUTHENTICATED = 16
 _DENIED = {3, 7}  # invalid argument (etcd's word for a wrong password), permission denied
 # A member that is cut off or starting, or a cluster without a leader: another may do better.
-_ELSEWHERE = {4, 8, 13, 14}  # deadline, resources, internal, unavailable
+_FULL = 8
+_ELSEWHERE = {4, _FULL, 13, 14}  # deadline, resources, internal, unavailable
 
 
 class Range(NamedTuple):
@@ -172,7 +173,7 @@ class Client:
             except EtcdError as error:
                 if error.code not in _ELSEWHERE:
                     raise
-                problems[endpoint] = Problem(str(error), is_answer=True)
+                problems[endpoint] = Problem(str(error), is_full=error.code == _FULL)
             except (OSError, http.client.HTTPException) as error:
                 connected = self._wire is not None and self._wire.is_open
                 problems[endpoint] = problem(error, endpoint, self._settings, connected=connected)
@@ -219,8 +220,8 @@ def _nobody_answers(problems: list[Problem]) -> ProcessionError:
     said = "; ".join(each.text for each in problems) or "no member in time"
     if problems and all(each.is_mistake for each in problems):
         return UsageError(f"etcd: {said}")
-    answered = any(each.is_answer for each in problems)
-    return EtcdError(f"etcd {'cannot do that now' if answered else 'does not answer'}: {said}")
+    full = any(each.is_full for each in problems)
+    return EtcdError(f"etcd {'takes nothing' if full else 'does not answer'}: {said}")
 
 
 def authenticate(wire: Wire, settings: Settings) -> str:

@@ -20,12 +20,12 @@ class Problem(NamedTuple):
     Attributes:
         text: In words, with what to type where that is known.
         is_mistake: It will not go away by itself.
-        is_answer: It has answered, but would not do it.
+        is_full: It has answered, but has no room.
     """
 
     text: str
     is_mistake: bool = False
-    is_answer: bool = False
+    is_full: bool = False
 
 
 def problem(

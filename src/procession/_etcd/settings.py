@@ -53,8 +53,8 @@ def read_settings(
     """Make settings of what was asked for; what is not said is taken from etcdctl's variables.
 
     Args:
-        endpoint: ``HOST[:PORT]`` of each member, between semicolons or spaces; ``https://`` before
-            one means TLS.
+        endpoint: ``HOST[:PORT]`` of each member, between semicolons, commas (as etcdctl has them) or
+            spaces; ``https://`` before one means TLS.
         conf: ``--rdzv-conf``: cacert, cert, key, user, password_file, tls, request_timeout.
         environ: ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY, ETCDCTL_USER (``NAME`` or
             ``NAME:PASSWORD``) and ETCDCTL_PASSWORD.
@@ -68,7 +68,7 @@ def read_settings(
             "--rdzv-conf password=...: every user of a host can read command lines. Give "
             "password_file=PATH, or set ETCDCTL_PASSWORD."
         )
-    urls = [url for url in endpoint.replace(";", " ").split() if url]
+    urls = [url for url in endpoint.replace(";", " ").replace(",", " ").split() if url]
     if not urls:
         raise UsageError("--rdzv-endpoint: give HOST:PORT of etcd, such as gpu1:2379.")
     name, _, known = conf.get("user", environ.get("ETCDCTL_USER", "")).partition(":")

@@ -51,7 +51,7 @@ def test_an_etcd_that_is_full(make_cluster: Callable[..., Any]) -> None:
     cluster = make_cluster(1, "--quota-backend-bytes=300000")
     client = Client(cluster.settings())
     try:
-        with pytest.raises(EtcdError, match=r"etcd cannot do that now: .*database space exceeded"):
+        with pytest.raises(EtcdError, match=r"etcd takes nothing: .*database space exceeded"):
             client.put("/a", b"x" * 400_000)
     finally:
         client.close()
