@@ -29,7 +29,7 @@ from procession._membership.machine import (
 )
 from procession._membership.model import Account, Fate, Roll
 from procession._membership.rules import leader
-from procession._restarts.cause import START, Cause
+from procession._restarts.cause import not_started
 from procession._restarts.policy import Again, Budget
 from procession._restarts.words import again_line
 from procession.errors import ProcessionError, RendezvousClosedError, RendezvousTimeoutError
@@ -274,7 +274,7 @@ class Agent:
             self._not_started = None
         except ProcessionError as error:
             self._not_started = error
-            cause = Cause(START, error.exit_code, words=f"workers could not be started: {error}")
+            cause = not_started(error.exit_code, str(error))
             self._step(Ended(Fate.FAILED, Account(error.exit_code, str(error), cause=cause)))
 
     def _say_why(self, now: Round) -> None:

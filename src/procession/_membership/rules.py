@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from procession._membership.cause import find
 from procession._membership.model import Evidence, Fate, Member, Round, Verdict
 from procession._membership.whole import whole
-from procession._restarts.cause import HOST, START, Cause
+from procession._restarts.cause import HOST, START, Cause, detail
 from procession._restarts.policy import Again, Budget, Enough, decide
 from procession._restarts.words import enough_line
 
@@ -150,7 +150,8 @@ def _after(view: View, now: Round, terms: Terms, *, rested: bool) -> Round | Non
     cause = cause_of_end(view)
     decision = _decision(view, now, terms, cause)
     if isinstance(decision, Enough):
-        refusal = enough_line(decision, cause or Cause())
+        said = cause or Cause()  # of its kind the verdict tells
+        refusal = enough_line(decision, said._replace(words=detail(said)))
         return Round(now.generation, (), now.restarts, _verdict(view, now, refusal))
     decided = now._replace(
         restarts=decision.budget.spent, cause=cause, worked=decision.worked, pause=decision.pause

@@ -50,6 +50,19 @@ class Cause(NamedTuple):
         return number if number in signal.valid_signals() else 0
 
 
+_NOT_STARTED = "workers could not be started: "
+
+
+def not_started(status: int, why: str) -> Cause:
+    """The cause where workers of a host could not be started."""
+    return Cause(START, status, words=f"{_NOT_STARTED}{why}")
+
+
+def detail(cause: Cause) -> str:
+    """What its words tell beside the kind of failure."""
+    return cause.words.removeprefix(_NOT_STARTED)
+
+
 def raised_at(traceback: str) -> str:
     """The place of a traceback's last frame, ``train.py:37 in step``, "" where it has none."""
     frames = _FRAME.findall(traceback)

@@ -55,6 +55,7 @@ def test_a_pair_that_cannot_connect_is_named_before_workers_start(net: Net) -> N
         _, text = process.communicate(timeout=60)
         assert process.returncode == 69, text
         assert "the run has failed: workers could not be started on h" in text
+        assert text.count("could not be started") == 1, text
         assert any(re.search(words, text) for words in pair), text
     assert (net.directory / "told").read_text() == ""
 

@@ -10,7 +10,7 @@ from procession._hub.listening import listen
 from procession._membership.machine import Ended, Failing
 from procession._membership.model import Account, Fate
 from procession._os.ports import free_port
-from procession._restarts.cause import START, Cause
+from procession._restarts.cause import not_started
 from procession.errors import ProcessionError, RendezvousConnectionError
 
 if TYPE_CHECKING:
@@ -120,5 +120,5 @@ def at_door(member: Member) -> tuple[Member, Door | None]:
 
 
 def _failed(error: ProcessionError) -> Ended:
-    cause = Cause(START, error.exit_code, words=f"workers could not be started: {error}")
+    cause = not_started(error.exit_code, str(error))
     return Ended(Fate.FAILED, Account(error.exit_code, str(error), cause=cause))
