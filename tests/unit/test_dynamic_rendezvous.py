@@ -18,6 +18,7 @@ from procession._os.reach import is_this_host
 from procession.errors import (
     RendezvousClosedError,
     RendezvousConnectionError,
+    RendezvousGracefulExitError,
     RendezvousStateError,
     RendezvousTimeoutError,
     UsageError,
@@ -134,6 +135,37 @@ def test_who_comes_later_waits_and_is_taken_in(meeting: Meeting) -> None:
     found += meeting.meet(first)
     thread.join(40)
     assert seats(found) == [(0, 2), (1, 2)]
+
+
+@pytest.fixture
+def spare(meeting: Meeting) -> Iterator[Any]:
+    """A third host where two are enough, that waits for longer than a host may wait for a gang."""
+    with ThreadPoolExecutor(1) as pool:
+        assert seats(meeting.meet(meeting.handler(2, 2), meeting.handler(2, 2))) == [(0, 2), (1, 2)]
+        third = meeting.handler(2, 2, join=0.5)
+        waits = pool.submit(third.next_rendezvous)
+        threading.Event().wait(1)  # this is what is asked about
+        assert not waits.done()
+        third._settings = meeting.handlers[0].settings  # patient from now on: a busy machine
+        yield waits
+        third.shutdown()
+
+
+def test_a_spare_host_waits_without_end_and_takes_a_place(meeting: Meeting, spare: Any) -> None:
+    assert meeting.handlers[0].leave()
+    assert seats([*meeting.meet(meeting.handlers[1]), spare.result(30)]) == [(0, 2), (1, 2)]
+
+
+def test_a_spare_host_that_was_not_needed(meeting: Meeting, spare: Any) -> None:
+    assert meeting.handlers[0].shutdown()
+    with pytest.raises(RendezvousGracefulExitError):
+        spare.result(30)
+
+
+def test_a_spare_host_is_told_of_a_failure(meeting: Meeting, spare: Any) -> None:
+    meeting.handlers[0].set_failed("rank 0 (exit code 7)")
+    with pytest.raises(RendezvousClosedError, match="rank 0"):
+        spare.result(30)
 
 
 def test_who_leaves_is_not_waited_for(meeting: Meeting) -> None:

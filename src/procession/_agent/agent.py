@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from procession._agent.words import roll_call
+from procession._agent.words import full_gang, roll_call
 from procession._membership import machine
 from procession._membership.clocks import tighter
 from procession._membership.machine import (
@@ -28,7 +28,7 @@ from procession._membership.machine import (
     Tell,
 )
 from procession._membership.model import Account, Fate, Roll
-from procession._membership.rules import leader
+from procession._membership.rules import is_spare, leader
 from procession._restarts.cause import not_started
 from procession._restarts.policy import Again, Budget
 from procession._restarts.words import again_line
@@ -78,7 +78,7 @@ class Patience(NamedTuple):
     """How long is waited for hosts.
 
     Attributes:
-        join: Seconds that a host waits for a gang.
+        join: Seconds that a host waits for a gang; where one runs that is full, without end.
         last_call: Seconds that a first round waits for more than the least number of hosts.
     """
 
@@ -197,8 +197,14 @@ class Agent:
         )
         return max(due - time.monotonic(), 0.0)
 
+    @property
+    def _is_spare(self) -> bool:
+        """Whether this host takes the place of another, should one go."""
+        state = self._state
+        return state.phase is Phase.JOINING and is_spare(state.view, state.terms, state.me)
+
     def _join_until(self) -> float:
-        waits = self._state.phase is Phase.JOINING
+        waits = self._state.phase is Phase.JOINING and not self._is_spare
         return self._waiting_since + self._patience.join if waits else math.inf
 
     def _word_due_at(self) -> float:
@@ -227,8 +233,11 @@ class Agent:
         return events
 
     def _call_roll(self) -> None:
-        trouble = self._meeting.trouble
-        if trouble:
+        trouble, now = self._meeting.trouble, self._state.view.round
+        if now is not None and self._is_spare and not trouble:
+            self._word_due = math.inf
+            self._say(f"waiting for a place: {full_gang(now)}")
+        elif trouble:
             left = self._left()
             time = "" if left == math.inf else f", {left:.0f} s left"
             self._say(f"waiting for the place where the hosts meet ({trouble}){time}")
@@ -252,10 +261,10 @@ class Agent:
             self._say(f"waiting for {roll_call(roll, self._state.terms, self._left())}")
 
     def _step(self, event: Event) -> None:
-        before, knew = self._state.phase, self._state.view.members
+        before, knew = (self._state.phase, self._is_spare), self._state.view.members
         self._state, effects = machine.step(self._state, event)
         self._heard = tighter(self._heard, self._state.view.beat)
-        if self._state.phase is not before:
+        if (self._state.phase, self._is_spare) != before:
             self._waiting_since = time.monotonic()
             self._word_due = self._waiting_since + _BEFORE_FIRST_WORD
         self._came_late = self._came_late or (not knew and self._state.phase is Phase.ENDED)

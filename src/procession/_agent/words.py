@@ -10,7 +10,7 @@ from procession._membership.rules import seat_order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from procession._membership.model import Roll, Terms
+    from procession._membership.model import Roll, Round, Terms
 
 _NAMED = 6  # hosts; of more only the first and the last are
 
@@ -33,6 +33,12 @@ def roll_call(roll: Roll, terms: Terms, left: float) -> str:
     if roll.total < terms.most:
         return f"more hosts, up to {terms.most} {have}{time}"
     return f"the other hosts {have}{time}{_twice(roll)}"
+
+
+def full_gang(now: Round) -> str:
+    """Why a host waits for a place, such as ``the gang is full (gpu1 … gpu8)``."""
+    hosts = [seat.host for seat in now.seats]
+    return f"the gang is full ({host_names(hosts, len(hosts))})"
 
 
 def host_names(hosts: Sequence[str], total: int) -> str:

@@ -57,6 +57,14 @@ def waiting(view: View) -> list[Member]:
     return [member for member in view.members if member.id not in seated]
 
 
+def is_spare(view: View, terms: Terms, host: str) -> bool:
+    """Whether a gang runs that is full without this host."""
+    now = view.round
+    if now is None or now.rank(host) is not None or is_over(view):
+        return False
+    return len(now.seats) >= terms.most
+
+
 def calls_off(view: View, terms: Terms) -> bool:
     """Whether the leader has to call the round off: it is over, or a host is to be taken in.
 

@@ -14,6 +14,7 @@ from procession._membership.rules import (
     calls_off,
     is_first_call,
     is_over,
+    is_spare,
     leader,
     next_round,
     waiting,
@@ -22,6 +23,7 @@ from procession._store.fence import now
 from procession.errors import (
     RendezvousClosedError,
     RendezvousError,
+    RendezvousGracefulExitError,
     RendezvousTimeoutError,
     RoundOverError,
     UsageError,
@@ -154,6 +156,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
 
         Raises:
             RendezvousClosedError: There will be none.
+            RendezvousGracefulExitError: Likewise, where this host had no place in a gang that was full.
             RendezvousTimeoutError: Not enough hosts came in time.
             RendezvousConnectionError: The backend cannot be reached.
         """
@@ -279,6 +282,7 @@ class DynamicRendezvousHandler(RendezvousHandler):
         return int(self._for_workers.port)
 
     def _seated(self, deadline: float) -> SharedState:
+        spare = False
         while True:
             if self._heart.stopped.is_set():
                 raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} is closed")
@@ -288,10 +292,12 @@ class DynamicRendezvousHandler(RendezvousHandler):
             if beats:
                 self._heart.given(sent)
             if state.closed:
-                why = f"failed {state.failure}" if state.failure else "is closed"
-                raise RendezvousClosedError(f"the rendezvous {self._settings.run_id} {why}")
+                raise self._closed(state, spare=spare)
             if self._has_seat(state):
                 return state
+            spare = is_spare(state.view(), self._terms, self._node.id)
+            if spare:  # it waits without end, and for a gang no less than others once it is none
+                deadline = time.monotonic() + self._settings.timeout.join.total_seconds()
             if time.monotonic() >= deadline:
                 self._state_holder.change(
                     lambda state: state.without({self._node.id}), time.monotonic() + _GRACE
@@ -301,6 +307,11 @@ class DynamicRendezvousHandler(RendezvousHandler):
                     f"not enough hosts came: {len(state.members)} of {self._terms.least} ({here})"
                 )
             self._state_holder.wait(self._seconds_to_look())
+
+    def _closed(self, state: SharedState, *, spare: bool) -> RendezvousError:
+        why = f"failed {state.failure}" if state.failure else "is closed"
+        kind = RendezvousGracefulExitError if spare and not state.failure else RendezvousClosedError
+        return kind(f"the rendezvous {self._settings.run_id} {why}")
 
     def _has_seat(self, state: SharedState) -> bool:
         """Whether there is a round that this host has a new seat in."""

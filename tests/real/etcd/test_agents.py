@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
 import time
@@ -39,7 +40,8 @@ def start(make_cluster: Callable[..., Any]) -> Iterator[Callable[..., list[Simul
     for host in hosts:
         if host._thread.is_alive():
             host.leave()
-            host.join()
+    for host in hosts:
+        host.join()
 
 
 def one_gang(hosts: list[SimulatedHost]) -> Round:
@@ -114,6 +116,29 @@ def test_who_comes_later_is_taken_in(start: Callable[..., list[SimulatedHost]]) 
     assert (alone.generation, alone.restarts) == (2, 0)
     second[0].join()
     assert isinstance(second[0].error, Stopped)
+
+
+def test_a_spare_host_waits_without_end_and_takes_a_place(
+    start: Callable[..., list[SimulatedHost]],
+) -> None:
+    terms, words = Terms(2, 2, 1), queue.SimpleQueue[str]()
+    first = start(terms, "a", "b")
+    one_gang(first)
+    (spare,) = start(terms, "c", say=words.put)
+    while words.get(timeout=30) != "waiting for a place: the gang is full (a, b)":
+        pass
+    spare.agent._waiting_since -= 3600
+    spare.agent._meeting._news.ring()  # type: ignore[attr-defined]
+    first[0].leave()
+    now = one_gang([first[1], spare])
+    assert ([seat.host for seat in now.seats], now.restarts) == (["b", "c"], 0)
+    for host in (first[1], spare):
+        host.crew.succeed()
+    for host in (first[1], spare):
+        end = host.join()
+        assert end is not None
+        assert end.verdict is not None
+        assert end.verdict.status == 0
 
 
 def test_too_few_hosts_in_time(start: Callable[..., list[SimulatedHost]]) -> None:

@@ -31,6 +31,7 @@ class ToldCrew:
         self.stubborn = False  # what it comes to after a stop is said by the test
         self._orders: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._ear, self._bell = os.pipe()
+        self._closed = False
 
     def start(self, now: Round, rank: int) -> None:
         assert self.running is None
@@ -76,8 +77,10 @@ class ToldCrew:
         self.order(Ended(Fate.SUCCEEDED))
 
     def close(self) -> None:
-        os.close(self._ear)
-        os.close(self._bell)
+        if not self._closed:
+            os.close(self._ear)
+            os.close(self._bell)
+        self._closed = True
 
 
 class SimulatedHost:
