@@ -240,8 +240,9 @@ def test_strangers_at_the_hub_do_no_harm(
     hub, place = make_hub()
     for said in (b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\2{}", b"\0\0\0\2[]", b"", b"\xff" * 100_000):
         with socket.create_connection(place) as stranger:
-            stranger.sendall(said)
-            stranger.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # it may hang up before it has heard all
+                stranger.sendall(said)
+                stranger.shutdown(socket.SHUT_WR)
             while True:
                 try:
                     if not stranger.recv(4096):

@@ -327,6 +327,23 @@ def test_a_request_that_is_too_long(pipe: str) -> None:
         FileTimerClient(pipe).acquire("x" * 5000, 1)
 
 
+def test_progress_is_known_with_the_first_request(
+    pipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be asked for while that request is dealt with, and nothing came for long before it."""
+    server, seen = FileTimerServer(pipe, "job", 0), list[int]()
+    server._last_progress_time = 5
+    monkeypatch.setattr(
+        server, "register_timers", lambda _: seen.append(server.get_last_progress_time())
+    )
+    reader = file_based_local_timer._Pipe(pipe)
+    with reader:
+        FileTimerClient(pipe).acquire("s", LATER)
+        server._run_watchdog(reader)
+    server.stop()
+    assert seen[0] >= time.time() - 60
+
+
 def test_a_server_tells_when_it_last_did_something(pipe: str) -> None:
     server = FileTimerServer(pipe, "job", 0.05)
     server._last_progress_time = 5

@@ -247,6 +247,7 @@ class FileTimerServer:
         # Before what was sent by then is read: who let go in time is heard in time.
         now = time.time()
         requests = list(_requests(pipe.read()))
+        self._last_progress_time = int(time.time())  # from now on it may be asked for
         self._is_client_started = self._is_client_started or bool(requests)
         self.register_timers(requests)
         expired = self.get_expired_timers(now)

@@ -27,16 +27,19 @@ def hosts(make_cluster: Callable[..., Any]) -> Any:
     """Three hosts with clocks of their own, in one gang; which of them leads is chance."""
     settings, terms = make_cluster(1).settings(), Terms(3, 3)
     made: list[SimulatedHost] = []
-    for name, skew in zip("abc", SKEWS, strict=True):
-        made.append(SimulatedHost(name, settings, terms, skew=skew, ttl=20))
-        made[-1].crew.stubborn = True
-    for host in made:
-        host.started()
-    yield made
-    for host in made:
-        if host._thread.is_alive():
-            host.crew.order(Ended(Fate.STOPPED))
-            host.leave()
+    try:
+        for name, skew in zip("abc", SKEWS, strict=True):
+            made.append(SimulatedHost(name, settings, terms, skew=skew, ttl=20))
+            made[-1].crew.stubborn = True
+        for host in made:
+            host.started()
+        yield made
+    finally:
+        for host in made:
+            if host._thread.is_alive():
+                host.crew.order(Ended(Fate.STOPPED))
+                host.leave()
+        for host in made:
             host.join()
 
 

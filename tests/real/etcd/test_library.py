@@ -106,18 +106,22 @@ def test_all_that_is_added_at_once_counts(store: Store | PrefixStore) -> None:
 
 
 @pytest.fixture
-def meeting(make_cluster: Callable[..., Any]) -> Callable[..., Any]:
+def meeting(make_cluster: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Make a handler of a host; all share one etcd."""
-    cluster = make_cluster(1)
+    cluster, made = make_cluster(1), list[Any]()
 
     def make(least: int, most: int, **conf: Any) -> Any:
         params = RendezvousParameters(
             "etcd", cluster.members[0].endpoint, "job", least, most, **conf
         )
-        return get_rendezvous_handler(params)
+        made.append(get_rendezvous_handler(params))
+        return made[-1]
 
     make.cluster = cluster  # type: ignore[attr-defined]
-    return make
+    yield make
+    for handler in made:
+        handler._heart.stop()
+        handler._state_holder.close()
 
 
 def meet(handlers: list[Any]) -> list[RendezvousInfo]:
@@ -253,7 +257,12 @@ def launched(make_cluster: Callable[..., Any]) -> Callable[..., list[Any]]:
             )
             for nproc in ("1", "2")
         ]
-        said = [host.communicate(timeout=100) for host in hosts]
+        try:
+            said = [host.communicate(timeout=100) for host in hosts]
+        finally:
+            for host in hosts:
+                host.kill()
+                host.communicate()
         return [json.loads(out) if out else err for out, err in said]
 
     return launch
