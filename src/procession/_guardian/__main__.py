@@ -15,7 +15,7 @@ if not getattr(sys.flags, "safe_path", False):
 sys.path.insert(0, os.path.dirname(os.path.dirname(_HERE)))
 
 from procession._guardian.channel import Channel  # noqa: E402
-from procession._guardian.starters import ProgramStarter  # noqa: E402
+from procession._guardian.starters import ProgramStarter, close_all, open_fds  # noqa: E402
 from procession._guardian.warden import Warden  # noqa: E402
 from procession._os import lean  # noqa: E402
 from procession._os.kernel import continue_after_parent, set_subreaper  # noqa: E402
@@ -35,7 +35,7 @@ def main(launcher: int, *, isolated: bool) -> None:
         pass
     ignored = lean.ignored_signals()
     lean.become_deaf()
-    os.closerange(REPORT_FD + isolated, os.sysconf("SC_OPEN_MAX"))
+    close_all(fd for fd in open_fds() if fd >= REPORT_FD + isolated)
     parent = Parent(launcher)
     outside = _isolated() if isolated else None
     continue_after_parent()
