@@ -28,7 +28,7 @@ from procession._logs.look import Look
 from procession.cli.say import say
 from procession.multiprocessing.tail_log import TailLog
 folder, look = sys.argv[1], ast.literal_eval(sys.argv[2])
-tail._CLEARING_PATIENCE = tail._THREAD_PATIENCE = 30.0  # a thread that is held up for a second is not given up
+tail._CLEARING_PATIENCE, tail._THREAD_PATIENCE = (30.0, 30.0), 30.0  # a thread that is held up for a second is not given up
 paths = {n: f"{folder}/{n}" for n in range(30)}
 log = TailLog("t", paths, sys.stdout, {n: f"<{n}>" for n in paths})
 log.looking(Look(**look)).start()

@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 
 from procession._logs import lookout, tail
+from procession._logs.look import Look
 from procession._logs.tail import fork_guard
 from procession._os.inotify import Inotify
+from procession.multiprocessing import tail_log
 from procession.multiprocessing.tail_log import TailLog, tail_logfile
 
 TIMEOUT = 30.0
@@ -203,6 +205,17 @@ class TestViews:
         assert screen.getvalue() == "[g0]:goes on\n"
         (record,) = caplog.records
         assert "the view of the logs ends" in record.getMessage() or record.exc_info
+
+    def test_a_narrow_terminal_is_no_matter_to_a_copy(
+        self, tmp_path: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tail_log, "columns_of", lambda _: 40)
+        (tmp_path / "log").write_text("keep\ndrop\n")
+        copy = Screen()
+        log = TailLog("default", {0: str(tmp_path / "log")}, screen).looking(Look())
+        log.also_into(copy, lambda line: "keep" in line).start().stop()
+        assert screen.getvalue() == "[0]:keep\n[0]:drop\n"
+        assert copy.getvalue() == "[default0]:keep\n"
 
     def test_two_views_of_one_file(self, tmp_path: Path, screen: Screen) -> None:
         path = tmp_path / "log"

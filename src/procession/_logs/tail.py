@@ -32,8 +32,8 @@ SINK_PATIENCE = 5.0
 _THREAD_PATIENCE = 1.0
 # A wait that ends so much later than it should was one of a process that had been stopped, or starved.
 _LATE = 1.0
-# So long a message waits for a place of its own on the terminal.
-_CLEARING_PATIENCE = 1.0
+# So long a message waits for a place of its own on the terminal, at least and at most.
+_CLEARING_PATIENCE = (0.1, 1.0)
 
 
 class TailService:
@@ -101,14 +101,15 @@ class TailService:
                 yield
 
     @contextmanager
-    def console_cleared(self) -> Iterator[None]:
-        """Keep the bottom of a terminal free for a message of the caller's."""
+    def console_cleared(self, patience: float) -> Iterator[None]:
+        """Keep the bottom of a terminal free for a message of the caller's, who has so many seconds."""
+        least, most = _CLEARING_PATIENCE
         pump = self._pump
         if pump is None:
             yield
             return
         own = threading.current_thread() is self._thread
-        with nullcontext(True) if own else pump.off_sinks(_CLEARING_PATIENCE) as off:
+        with nullcontext(True) if own else pump.off_sinks(max(least, min(patience, most))) as off:
             if off:
                 for sink in {sink for view in tuple(self._views) for sink in view.sinks}:
                     sink.clear()

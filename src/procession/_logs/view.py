@@ -69,9 +69,12 @@ class View:
         self._all_outputs: list[tuple[str, Followed, Output]] = []
 
     def show_in(
-        self, dst: TextIO | str | os.PathLike[str], keep: Callable[[str], bool] | None = None
+        self,
+        dst: TextIO | str | os.PathLike[str],
+        keep: Callable[[str], bool] | None = None,
+        heads: Iterable[str] | None = None,
     ) -> None:
-        """Show the files in one more place, out of the same reads."""
+        """Show the files in one more place, out of the same reads, and behind other heads if given."""
         sink = open_sink(dst, screen=True)
         self.sinks.append(sink)
         fold = None
@@ -80,8 +83,9 @@ class View:
 
             fold = self.fold = Fold(len(self.files))
         paint = sink.console and self._paints(sink)
-        for n, (file, (path, prefix)) in enumerate(zip(self.files, self._prefixes, strict=True)):
-            head = prefix.encode(errors="surrogateescape")
+        texts = [prefix for _, prefix in self._prefixes] if heads is None else heads
+        for n, (file, text) in enumerate(zip(self.files, texts, strict=True)):
+            path, head = file.path, text.encode(errors="surrogateescape")
             head = coloured(head, self._ranks[n]) if paint else head
             wanted = None if keep is None else LineFilter(keep, path)
             limit = self._look.limit

@@ -42,7 +42,7 @@ def write(text: str, patience: float = PATIENCE) -> None:
         return
     # Who has not imported it tails nothing; what is no terminal has no bottom, and may block for long.
     tail = sys.modules.get("procession._logs.tail") if os.isatty(fd) else None
-    with suppress(OSError), tail.console_cleared() if tail else nullcontext():
+    with suppress(OSError), tail.console_cleared(patience) if tail else nullcontext():
         _write_while_it_takes(fd, text.encode(errors="backslashreplace"), patience)
 
 

@@ -144,12 +144,9 @@ class TailLog:
         return self
 
     def _make_view(self, dst: TextIO | str | os.PathLike[str]) -> View:
-        columns = 0 if self._look is None else columns_of(dst)
+        heads = self._heads(0 if self._look is None else columns_of(dst))
         view = View(
-            [
-                (file, self._prefixes.get(rank, short(self._name, rank, columns)))
-                for rank, file in self._log_files.items()
-            ],
+            zip(self._log_files.values(), heads, strict=True),
             dst,
             interval=self._interval_sec,
             keep=self._keep,
@@ -158,8 +155,13 @@ class TailLog:
             stays=self._stays,
         )
         for copy, keep in self._copies:
-            view.show_in(copy, keep)
+            view.show_in(copy, keep, self._heads(0))
         return view
+
+    def _heads(self, columns: int) -> list[str]:
+        return [
+            self._prefixes.get(rank, short(self._name, rank, columns)) for rank in self._log_files
+        ]
 
     def stop(self) -> None:
         """Show all that the files hold now, also a last line without its end, and then no more.
