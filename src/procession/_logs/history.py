@@ -14,6 +14,7 @@ from procession._logs.index import Record
 from procession._logs.index_file import read_index, read_released
 from procession._logs.lines import BLOCK, LineAssembler
 from procession._logs.view import LineFilter
+from procession.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -113,9 +114,13 @@ class Part:
             yield ns, ns, Record(start, self.end - start, ns)
 
     def read(self, block: Record) -> Iterator[bytes]:
-        """The bytes of a block as far as they are there; where some are not, what is said of it."""
+        """The bytes of a block as far as they are there; where some are not, what is said of it.
+
+        Raises:
+            UsageError: They cannot be read.
+        """
         offset, end = block.offset, min(block.end, self.end)
-        while offset < end and (data := os.pread(self._fd, min(BLOCK, end - offset), offset)):
+        while offset < end and (data := self._read(min(BLOCK, end - offset), offset)):
             released = read_released(self.path)
             # Asked after the read: it is said before it is done.
             if released > offset and released <= os.fstat(self._fd).st_size:
@@ -124,6 +129,12 @@ class Part:
             else:
                 yield data
                 offset += len(data)
+
+    def _read(self, size: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, offset)
+        except OSError as error:  # a directory, a disk that fails
+            raise UsageError(f"{self.path} cannot be read: {error.strerror}.") from None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -458,6 +458,10 @@ def test_what_is_damaged_is_no_obstacle(here: Any, logs: Logs) -> None:
         assert logs("--list").splitlines()[1].split()[:3] == [b"job_1", b"exit", b"None"]
         for words in ((), ("-f",), ("-n", "9"), ("--merge",), ("-f", "--merge", "-n", "2")):
             assert logs(*words) == b"[default0]:one\n[default0]:two\n"
+    (rank / "stderr.log").mkdir()
+    said = f"procession: {rank}/stderr.log cannot be read: Is a directory.\n"
+    for words in ((), ("-n", "1"), ("-f",), ("-t", "--merge", "--stream", "err")):
+        logs(*words, code=2, err=said)
 
 
 def test_which_run(here: Any, logs: Logs) -> None:
