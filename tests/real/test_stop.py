@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from procession._loop import machine
 from procession.multiprocessing import DefaultLogsSpecs, Std, Supervision, start_processes
 from procession.testing import bearers
 
@@ -66,3 +67,33 @@ def test_what_forks_and_ends_all_the_time_is_swept_too(
         assert result is not None
         assert result.failures[0].exitcode == 3
         assert [bearers(run_id) for _ in range(20)] == [[]] * 20
+
+
+FILTERED = """\
+mkfifo pause
+exec > >(while read -r line; do echo "$line"; done > out; read -rt 0.01 _ <> pause; echo bye >> out)
+echo first
+until [ -s out ]; do sleep 0.01; done
+echo last
+"""  # the end of the filter takes 10 ms, and no process that would have to be started first
+
+
+@pytest.mark.parametrize("grace", [30, 0])
+def test_what_ends_at_the_end_of_its_worker_is_let_end(
+    grace: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter behind a shell has yet to write what it was sent; nor has it been left behind."""
+    monkeypatch.setattr(
+        machine, "FAREWELL", 30.0
+    )  # half a second may pass with no processor for it
+    result = start_processes(
+        name="f",
+        entrypoint="bash",
+        args={0: ("-c", f"cd {tmp_path}\n{FILTERED}")},
+        envs={0: {}},
+        logs_specs=DefaultLogsSpecs(str(tmp_path / "logs"), redirects=Std.ALL),
+        supervision=Supervision(shutdown_timeout=grace),
+    ).wait()
+    assert result is not None
+    assert (result.is_failed(), result.ledger.swept) == (False, ())
+    assert (tmp_path / "out").read_text() == "first\nlast\nbye\n"

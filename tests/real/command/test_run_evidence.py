@@ -220,24 +220,6 @@ def test_a_resource_tracker_that_leaves_by_itself_is_not_told_of(here: Any) -> N
     assert (ended.code, ended.err) == (0, "")
 
 
-FILTERED = """\
-mkfifo pause
-exec > >(while read -r line; do echo "$line"; done > out; read -rt 0.01 _ <> pause; echo bye >> out)
-echo first
-until [ -s out ]; do sleep 0.01; done
-echo last
-"""  # the end of the filter takes 10 ms, and no process that would have to be started first
-
-
-@pytest.mark.parametrize("grace", ["30", "0"])
-def test_what_ends_at_the_end_of_its_worker_is_let_end(grace: str, here: Any) -> None:
-    """A filter behind a shell has yet to write what it was sent; nor has it been left behind."""
-    here.file("filtered.sh", FILTERED)
-    ended = here.run("--no-python", "--shutdown-timeout", grace, "bash", "filtered.sh")
-    assert (ended.code, ended.err) == (0, "")
-    assert (here.directory / "out").read_text() == "first\nlast\nbye\n"
-
-
 def test_a_signal_to_the_launcher_tells_who_had_to_be_killed(here: Any) -> None:
     here.file(
         "s.py",
