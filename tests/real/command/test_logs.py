@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -11,9 +12,11 @@ import resource
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -235,6 +238,17 @@ def test_a_terminal_is_shown_what_the_console_showed(
     assert shown.replace("\r\n", "\n") == (
         f"{head}bar 99%\n{head}\033[31mred\033[0m\n{head}\033[31mred too\033[0m\n"
     )
+
+
+def test_on_a_narrow_terminal_prefixes_are_short(here: Any, logs: Logs) -> None:
+    here.script("print('x')")
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    logs(stdout=slave, environ={"NO_COLOR": "1"})
+    os.close(slave)
+    shown = b"".join(iter(lambda: rest_of(master), b""))
+    os.close(master)
+    assert shown == b"[0]:x\r\n"
 
 
 def rest_of(master: int) -> bytes:

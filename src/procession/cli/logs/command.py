@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._logs.history import Part, Wish, hand_on, show
-from procession._logs.look import TIME, coloured, wanted_colour
-from procession._logs.sinks import open_sink
+from procession._logs.look import TIME, coloured, short, wanted_colour
+from procession._logs.sinks import columns_of, open_sink
 from procession._os.standard import fill_standard
 from procession.cli.logs.flags import Asked, read_words
 from procession.cli.runs import Run, bases, find_run
@@ -138,7 +138,7 @@ def _prefix(run: Run, rank: int) -> bytes:
     given, role = run.report.get("prefixes"), run.report.get("role")
     text = given.get(str(rank)) if isinstance(given, dict) else None
     if not isinstance(text, str):
-        text = f"[{role if isinstance(role, str) else 'default'}{rank}]:"
+        text = short(role if isinstance(role, str) else "default", rank, columns_of(sys.stdout))
     prefix = text.encode(errors="surrogateescape")
     wished = wanted_colour(os.environ)
     paints = sys.stdout.isatty() if wished is None else wished
