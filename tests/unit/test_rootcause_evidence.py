@@ -78,6 +78,13 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         assert last_lines(str(path)) == ()
 
 
+def test_a_log_that_has_been_removed_is_not_taken_for_an_empty_one(log: Path) -> None:
+    log.touch()
+    assert final_lines(str(log), 1) == ()
+    log.unlink()
+    assert final_lines(str(log), 1) == final_lines(str(log), -6) == ("[it has been removed]",)
+
+
 FAULT = """\
 step 7
 terminate called after throwing an instance of 'c10::Error'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from procession._report.files import regular_file
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 FATAL = "Fatal Python error: "
 """What faulthandler begins with (Python/pylifecycle.c, fatal_error)."""
+
+REMOVED = "[it has been removed]"
+"""What stands in the place of the last lines of a file that is there no more."""
 
 _BEFORE = 10  # lines before it: what a C++ library said when it called abort(3)
 _WIDE = 1 << 18  # bytes: the stacks of a few hundred threads
@@ -76,12 +80,16 @@ def final_lines(path: str, exitcode: int) -> tuple[str, ...]:
     Args:
         path: The log file.
         exitcode: As in `subprocess`.
+
+    Returns:
+        The lines; that somebody has removed the file, where that is so.
     """
     if exitcode < 0:
         seen = fault_lines(last_lines(path, count=10_000, limit=_WIDE))
         if seen:
             return seen
-    return last_lines(path)
+    # It was there when the worker began: to find nothing in its place is not to find nothing in it.
+    return last_lines(path) if os.path.lexists(path) else (REMOVED,)
 
 
 def fault_lines(lines: Sequence[str]) -> tuple[str, ...]:
