@@ -57,8 +57,9 @@ def _be_interruptible() -> None:
     """Have SIGINT end this process until the run hears it: there is nothing yet to be put in order.
 
     What Python raises for it is lost where a callback of a weak reference runs, as in many an import.
+    The first process of a container would be spared by the kernel (pid_namespaces(7)).
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and os.getpid() != 1:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
