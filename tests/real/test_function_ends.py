@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.real.functions import METHODS, PATIENCE, end, launch
 
+from procession._worker import function
 from procession._worker.as_main import exit_status
 from procession.errors import RemoteError
 from procession.multiprocessing import (
@@ -215,6 +216,22 @@ def test_a_worker_that_hangs_after_its_function_has_returned(tmp_path: Path, met
         f"Signal 15 (SIGTERM) received by PID {result.stopped[0].pid}; its function had returned"
     )
     assert result.stopped[0].message == message
+
+
+@pytest.mark.parametrize("place", ["__reduce__", "__str__"])
+def test_an_exception_whose_own_code_hangs(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function has failed, and the gang must learn of it."""
+    monkeypatch.setattr(function, "_MOST_TO_TELL", 0.5)
+    gang = launch(tmp_path, "fork", dying.raises_what_hangs, {0: (place,)})
+    result = end(gang)
+    failure = result.failures[0]
+    assert (failure.exitcode, failure.exception) == (1, None)
+    if place == "__reduce__":  # which is asked after the words
+        assert isinstance(failure.message, dict)
+        assert failure.message["message"] == "HangsError: "
+    assert "in hang" in Path(result.stderrs[0]).read_text()
 
 
 @pytest.mark.parametrize("method", METHODS)

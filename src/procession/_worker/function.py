@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _MAIN = "__mp_main__"  # multiprocessing's name for it
 _UNWRITTEN = 120  # Python's exit status where it cannot write out what was printed
+_MOST_TO_TELL = 30.0  # seconds: an exception's own code may hang, on a GPU that does say
 
 
 def work_from_payload(fds: Sequence[int], given: Sequence[str]) -> int:
@@ -128,11 +129,13 @@ def _carry_out(answer: Reply, prepare: Callable[[], Call]) -> None:
 def _fail(answer: Reply, error: BaseException) -> NoReturn:
     caught = time.monotonic_ns()
     let_go = hold_signals()
+    told = _end_after(_MOST_TO_TELL)
     _describe(error, caught)
     try:  # noqa: SIM105 - contextlib is an import
         answer.exception(error)
     except OSError:  # the words are in error.json
         pass
+    told()
     if sys.excepthook is not sys.__excepthook__:  # the user's may take any time
         let_go()
     _show(error)
@@ -140,6 +143,31 @@ def _fail(answer: Reply, error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         _die_of_sigint()
     sys.exit(1)
+
+
+def _end_after(seconds: float) -> Callable[[], None]:
+    """Have the process end with 1 then, and a stack on stderr; return what prevents that.
+
+    `faulthandler.dump_traceback_later` does as much, but waits for ever in a copy of a launcher that uses it.
+    """
+    import _thread
+    import faulthandler
+
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def watch() -> None:
+        if not done.acquire(timeout=seconds):
+            try:
+                faulthandler.dump_traceback(2)
+            finally:
+                os._exit(1)
+
+    try:  # noqa: SIM105 - contextlib is an import
+        _thread.start_new_thread(watch, ())
+    except RuntimeError:  # there are as many threads as there may be
+        pass
+    return done.release
 
 
 def _note(error: BaseException, text: str) -> None:

@@ -116,6 +116,19 @@ def hangs_at_exit(tell: str | None) -> str:
     return "returned"
 
 
+class HangsError(Exception):
+    """Hangs where it is asked for its words, or to be pickled."""
+
+
+def raises_what_hangs(place: str) -> None:
+    def hang(_: Any) -> Any:
+        while True:
+            signal.pause()
+
+    setattr(HangsError, place, hang)
+    raise HangsError
+
+
 def at_result_of_one(way: str, tell: str) -> Any:
     if way == "peer":
         signal.pause()
