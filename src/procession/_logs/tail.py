@@ -20,8 +20,9 @@ from procession._log import Logger
 from procession._logs.pump import Pump
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from procession._logs.sinks import Sink
     from procession._logs.view import View
 
 logger = Logger(__name__)
@@ -32,6 +33,8 @@ SINK_PATIENCE = 5.0
 _THREAD_PATIENCE = 1.0
 # A wait that ends so much later than it should was one of a process that had been stopped, or starved.
 _LATE = 1.0
+# So often whoever waits for a view's end asks whether there is hurry.
+_GLANCE = 0.1
 # So long a message waits for a place of its own on the terminal, at least and at most.
 _CLEARING_PATIENCE = (0.1, 1.0)
 
@@ -54,10 +57,15 @@ class TailService:
             self._views.add(view)
             self._pump.wakeups.order(partial(self._pump.admit, view))
 
-    def finish(self, view: View) -> dict[str, int]:
+    def finish(self, view: View, hurried: Callable[[], bool] = lambda: False) -> dict[str, int]:
         """Show all that a view's files hold now, end it, and return what had to be skipped.
 
-        Nothing is skipped but where the sink has taken no byte for `SINK_PATIENCE` seconds.
+        Nothing is skipped but where the sink has taken no byte for `SINK_PATIENCE` seconds, or a console is
+        slow and there is hurry.
+
+        Args:
+            view: The view.
+            hurried: Asked now and then; True has a console's rest skipped.
 
         Returns:
             Path and number of bytes not shown, for the files where there are any.
@@ -67,8 +75,8 @@ class TailService:
             return {}
         self.bring_to_end(view)
         skipped: dict[str, int] = {}
-        while not _drained(view, pump):
-            if not _give_up(view, pump, skipped):
+        while not _drained(view, pump, hurried):
+            if not _give_up(view, pump, skipped, hurried):
                 break
         self._release(view, pump)
         return skipped
@@ -159,9 +167,12 @@ def _start_pump() -> tuple[Pump, threading.Thread]:
     return pump, thread
 
 
-def _drained(view: View, pump: Pump) -> bool:
-    """Wait until a view has been shown; False if a sink keeps it from that."""
+def _drained(view: View, pump: Pump, hurried: Callable[[], bool]) -> bool:
+    """Wait until a view has been shown; False if a sink keeps it from that, or there is hurry."""
     while (left := SINK_PATIENCE - _stalled_for(view, pump)) > 0 and not pump.ended:
+        if _consoles(view) and hurried():
+            break
+        left = min(left, _GLANCE)
         due = time.monotonic() + left
         if view.drained.wait(left):
             break
@@ -178,23 +189,26 @@ def _stalled_for(view: View, pump: Pump) -> float:
     return max([sink.stalled_for(now) for sink in sinks], default=0.0)
 
 
-def _give_up(view: View, pump: Pump, skipped: dict[str, int]) -> bool:
-    """Have a view go on without its blocked sinks; False if one of them has the thread."""
+def _give_up(view: View, pump: Pump, skipped: dict[str, int], hurried: Callable[[], bool]) -> bool:
+    """Have a view go on without its blocked sinks, or its console; False if one of them has the thread."""
     done = threading.Event()
     with pump.wakeups.paused(_THREAD_PATIENCE):
-        sinks = [sink for sink in view.sinks if sink.blocked] or list(view.sinks)
+        hasty = _consoles(view) if hurried() else []
+        sinks = hasty or [sink for sink in view.sinks if sink.blocked] or list(view.sinks)
         counts = view.skipped(sinks)
         pump.wakeups.order(partial(pump.abandon, view, sinks))
         pump.wakeups.order(done.set)
     skipped |= counts
     heard = done.wait(_THREAD_PATIENCE)
     if _takes_bytes(2):  # where warnings go as a rule; it may be the very console that is blocked
+        why = "a signal came" if hasty else f"no byte was taken for {SINK_PATIENCE:g} s"
         for path, count in counts.items():
-            logger.warning(
-                "%d bytes of %s were not shown: no byte was taken for %g s",
-                *(count, path, SINK_PATIENCE),
-            )
+            logger.warning("%d bytes of %s were not shown: %s", count, path, why)
     return heard
+
+
+def _consoles(view: View) -> list[Sink]:
+    return [sink for sink in view.sinks if sink.console]
 
 
 def _takes_bytes(fd: int) -> bool:

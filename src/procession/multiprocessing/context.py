@@ -237,7 +237,7 @@ class PContext(abc.ABC):
             )
             self._start_gang()
             self._captures.keep_books(self._held_things)
-            self._views.show(self._held_things)
+            self._views.show(self._held_things, lambda: self._gate.pending)
             self._held_things.callback(self._begin_release)
             self._get_ready_for_failures()
         except BaseException:

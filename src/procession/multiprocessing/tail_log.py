@@ -176,10 +176,14 @@ class TailLog:
         if self._view is not None:
             tail.bring_to_end(self._view)
 
-    def end(self) -> None:
-        """As `stop`, but leave the thread that all share, if it has nothing more to show, to end by itself."""
+    def end(self, hurried: Callable[[], bool] = lambda: False) -> None:
+        """As `stop`, but leave the thread that all share, if it has nothing more to show, to end by itself.
+
+        Args:
+            hurried: Asked now and then; True has a console's rest skipped.
+        """
         if self._view is not None:
-            self._skipped |= tail.finish(self._view)
+            self._skipped |= tail.finish(self._view, hurried)
         self._stopped = True
 
     def stopped(self) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, TextIO
+
+from procession._loop.machine import ECHO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
@@ -52,18 +56,28 @@ class Views:
         self.filtered_stdout: TextIO | None = None
         self.filtered_stderr: TextIO | None = None
         self._tail_logs: list[TailLog] = []
+        self._ending = math.inf  # monotonic seconds
 
     def get_ready(self) -> None:
         """Import what shows them, if anything is shown."""
         if self._shown(self._places.tee_stdouts) or self._shown(self._places.tee_stderrs):
             import procession.multiprocessing.tail_log  # noqa: F401
 
-    def show(self, held: ExitStack) -> None:
+    def show(self, held: ExitStack, signalled: Callable[[], bool]) -> None:
         """Begin to show; ``held`` shows the rest and ends it.
+
+        Args:
+            held: Shows the rest, which takes as long as a slow console does.
+            signalled: Asked then: True has what the console has not taken by now skipped, unless the rest
+                has just been begun, and the signal may be an echo of the one that has ended the gang.
 
         Raises:
             OSError: A filtered file cannot be opened.
         """
+
+        def hurried() -> bool:
+            return signalled() and time.monotonic() > self._ending + ECHO
+
         places, (of_stdout, of_stderr) = self._places, self._filters
         if of_stdout:
             self.filtered_stdout = _opened(places.filtered_stdout, held)
@@ -79,12 +93,13 @@ class Views:
                 tail_log = self._make(files, console)
                 if words and copy is not None:
                     tail_log.also_into(copy, _holds(words))
-                self._start(tail_log, held)
+                self._start(tail_log, held, hurried)
             if others and words and copy is not None:
-                self._start(self._make(others, copy, _holds(words)), held)
+                self._start(self._make(others, copy, _holds(words)), held, hurried)
 
     def begin_end(self) -> None:
         """Begin to show the rest, and do not wait: nothing will be written any more."""
+        self._ending = time.monotonic()
         for tail_log in self._tail_logs:
             tail_log.begin_end()
 
@@ -103,11 +118,11 @@ class Views:
             return TailLog(self._name, files, dst, self._prefixes)
         return TailLog(self._name, files, dst, self._prefixes, log_line_filter=keep)
 
-    def _start(self, tail_log: TailLog, held: ExitStack) -> None:
+    def _start(self, tail_log: TailLog, held: ExitStack, hurried: Callable[[], bool]) -> None:
         tail_log.staying()
         if self._look is not None:
             tail_log.looking(self._look)
-        held.callback(tail_log.end)
+        held.callback(tail_log.end, hurried)
         self._tail_logs.append(tail_log.start())
 
     def _shown(self, teed: Mapping[int, str]) -> dict[int, str]:

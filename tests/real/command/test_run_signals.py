@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -208,6 +209,51 @@ def test_the_first_signal_is_the_reason_whatever_comes_after_it(here: Any) -> No
     ended = here.end(process)
     assert (ended.code, ended.report["message"]) == (143, "SIGTERM ended the run")
     assert ended.report["ledger"]["workers"][0]["told"] == "SIGKILL"
+
+
+FLOOD = """\
+import os, signal
+line = b"x" * 1023 + b"\\n"
+for _ in range(24):
+    os.write(1, line * 1024)
+open("flooded", "w").write("yes")
+signal.pause()
+"""
+
+
+def test_a_further_signal_ends_what_a_slow_console_has_yet_to_show(here: Any) -> None:
+    """It takes a byte now and then, and would go on doing so for minutes; the file has all."""
+    here.file("s.py", FLOOD)
+    reading, writing = os.pipe()
+    process = here.start("s.py", stdout=writing)
+    os.close(writing)
+
+    over = threading.Event()
+
+    def read_slowly() -> None:
+        with open(reading, "rb", buffering=0) as pipe:
+            while pipe.read(4096):
+                over.wait(0.01)
+
+    reader = threading.Thread(target=read_slowly)
+    reader.start()
+    wait_for_text(here.directory / "flooded", "yes")
+    until = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < until:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+    if process.poll() is None:
+        process.kill()
+    over.set()
+    reader.join()
+    ended = here.end(process)
+    assert ended.code == 143
+    log = ended.logs(0) / "stdout.log"
+    assert re.search(
+        rf"^\d+ bytes of {log.resolve()} were not shown: a signal came$", ended.err, re.MULTILINE
+    )
+    assert log.stat().st_size == 24 << 20
 
 
 INTERRUPTED = """\
