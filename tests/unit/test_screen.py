@@ -44,10 +44,12 @@ def shown(*blocks: bytes, lines: ScreenLines | None = None) -> bytes:
         (b" 10%\r 20%\r100%\n", b"P100%\n"),
         (b"\r 10%\r 20%\r\n", b"P 20%\n"),
         (b"dos\r\n\r\n\n", b"Pdos\nP\nP\n"),
-        # A second one below it, of tqdm in tqdm: the cursor is back in it whenever it is drawn.
+        # Others below it, of tqdm in tqdm: the cursor goes up when they have been drawn, and down to draw them.
+        (b"\ra\n\rb\x1b[A\n\n\rc\x1b[A\x1b[A\n\n\rd\x1b[A\x1b[A\n\n\re\n", b"Pa\nPb\nPe\n"),
+        (b"up\n\x1b[A\rover\nnext\n", b"Pup\nPover\nPnext\n"),
         (
-            b"\repoch 0\n\r1\x1b[A\n\r2\x1b[A\n\r \r\x1b[A\repoch 1\n\r1\x1b[A\n\r2\x1b[A\r\n",
-            b"Pepoch 0\nPepoch 1\nP2\n",
+            b"\repoch 0\n\r1\x1b[A\n\r2\x1b[A\n\r \r\x1b[A\repoch 1\n\r1\x1b[A\n\r2\x1b[A\rend\n",
+            b"Pepoch 0\nPepoch 1\nPend\n",
         ),
         (
             b"\r40%Traceback (most recent call last):\n",
@@ -124,7 +126,8 @@ def counted(base: Any) -> Any:
     def counting(name: str) -> Any:
         def method(self: Any, *args: Any) -> Any:
             result: Any = getattr(base, name)(self, *args)
-            Work.done += max(len(self), len(result) if isinstance(result, base) else 0)
+            made = len(result) if isinstance(result, base) else 0
+            Work.done += made if name == "__getitem__" else max(len(self), made)
             return type(self)(result) if type(result) is base else result
 
         return method
@@ -162,8 +165,13 @@ class CountedPattern:
         (b"x" * 99 + b"\r\n") * 300,
         (RED + b"x\n") * 5_000,
         b"x" * 15_000 + b"\x1b]" * 7_500,
+        (b"\r" + b"x" * 99 + b"\x1b[A\x1b[A\n\n") * 300,
+        b"x" * 30_000 + b"\x1b[A" * 500 + b"\n" * 500,
     ],
-    ids=["a line", "many \\r behind a line", "a state", "states", "dos", "colours", "titles"],
+    ids=[
+        *("a line", "many \\r behind a line", "a state", "states", "dos", "colours", "titles"),
+        *("bars below each other", "up and down"),
+    ],
 )
 def test_work_is_linear(monkeypatch: pytest.MonkeyPatch, stream: bytes, size: int) -> None:
     for module in (lines_module, screen):

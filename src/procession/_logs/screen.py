@@ -3,8 +3,7 @@ r"""Lines as a terminal that many streams share can show them. No I/O and no clo
 A terminal acts on what it is sent: a colour stays until it is taken back, a cursor that is moved gets
 into the lines of others. So colours end with their line and begin again with the next one of the same
 stream, and what moves the cursor is left out. A line that is drawn again and again (``\r``) is its newest
-state; so are two below each other of which the second is, from the cursor's way up and down (tqdm in tqdm).
-The file has every byte.
+state, also if there are others below or above it (tqdm in tqdm). The file has every byte.
 """
 
 from __future__ import annotations
@@ -18,8 +17,17 @@ from procession._logs.lines import LONGEST_HELD, LineAssembler
 if TYPE_CHECKING:
     from procession._logs.lines import Dress, Piece
 
+_ESCAPE = b"\x1b"
 _RESET = b"\x1b[0m"
-_UP_AND_DOWN = b"\x1b[A\n"  # by which a second bar is kept below a first one (tqdm)
+_UP = b"\x1b[A"
+_DOWN = re.compile(rb"\r*\n")
+_MAYBE_BACK = re.compile(rb"(?:\x1b\[A)*(?:\r*|\x1b\[?)\Z")  # what a `_DOWN` may follow
+_DEEPEST = 13  # bytes of that: five bars below each other
+_LAST, _NEXT = (
+    (b"\x1b", b"[", b"A", b"\r"),
+    (b"\x1b", b"[", b"A", b"\r", b"\n"),
+)  # where blocks may cut it
+_EMPTY_STATE = b"\0\r"
 _WIDEST_BAR = 65536  # bytes of a state that are looked at for a row of a terminal
 _LAST_WORDS = b"Traceback (most recent call last):"
 _COLOUR = re.compile(rb"\x1b\[([\d;:]*)m")
@@ -92,6 +100,24 @@ def newest(text: bytes) -> bytes:
     return states[states.rfind(b"\r") + 1 :]
 
 
+def straight(text: bytes) -> bytes:
+    r"""Return a text without the cursor's ways up and at once down again, as tqdm keeps bars below each other.
+
+    Such a way ends at the beginning of the line that it began in: it is another state, an empty one.
+    """
+    first, *others = text.split(_UP)
+    done, ups = [first], 0
+    for part in others:
+        ups, at = ups + 1, 0
+        while ups and (down := _DOWN.match(part, at)):
+            ups, at = ups - 1, down.end()
+            done.append(_EMPTY_STATE)
+        if part[at:]:
+            done += [_UP * ups, part[at:]]
+            ups = 0
+    return b"".join([*done, _UP * ups])
+
+
 class ScreenLines(LineAssembler):
     r"""Makes lines for a terminal; their bytes are not the stream's own.
 
@@ -135,12 +161,12 @@ class ScreenLines(LineAssembler):
 
     def feed(self, block: bytes) -> list[Piece]:
         """Take the stream's next bytes; a cursor that goes up and down again has not left its line."""
-        for begun in range(1, len(_UP_AND_DOWN)):
-            before, behind = _UP_AND_DOWN[:begun], _UP_AND_DOWN[begun:]
-            if block.startswith(behind) and self._held.endswith(before) and not self._cut:
-                del self._held[-begun:]
-                block = b"\r" + block[len(behind) :]
-        return super().feed(block.replace(_UP_AND_DOWN, b"\r"))
+        if self._held.endswith(_LAST) and block.startswith(_NEXT) and not self._cut:
+            back = _MAYBE_BACK.search(self._held[-_DEEPEST:])
+            if back and _ESCAPE in back[0]:
+                del self._held[-len(back[0]) :]
+                block = bytes(back[0]) + block
+        return super().feed(straight(block) if _UP in block else block)
 
     def _hold(self, block: bytes) -> None:
         done = self._held.endswith(b"\r")
