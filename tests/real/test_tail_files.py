@@ -217,6 +217,37 @@ class TestViews:
         assert screen.getvalue() == "[0]:keep\n[0]:drop\n"
         assert copy.getvalue() == "[default0]:keep\n"
 
+    def test_a_thread_that_is_slow_is_waited_for_where_a_console_is_given_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tail, "SINK_PATIENCE", 0.1)
+        monkeypatch.setattr(tail, "_THREAD_PATIENCE", 0.1)
+        (tmp_path / "log").write_bytes(b"line\n" * 500_000 + b"last\n")
+        os.mkfifo(tmp_path / "console")
+        reader = os.open(tmp_path / "console", os.O_RDONLY | os.O_NONBLOCK)
+        copy, begun, may_end = Screen(), threading.Event(), threading.Event()
+
+        def keep(line: str) -> bool:
+            if line == "last\n":
+                begun.set()
+                may_end.wait()
+            return line == "last\n"
+
+        log = TailLog("t", {0: str(tmp_path / "log")}, str(tmp_path / "console"))
+        stopping = threading.Thread(target=log.also_into(copy, keep).start().stop)
+        try:
+            assert begun.wait(TIMEOUT)
+            stopping.start()
+            stopping.join(1.0)
+            assert stopping.is_alive()
+        finally:
+            may_end.set()
+            os.close(reader)
+            if stopping.ident:
+                stopping.join(TIMEOUT)
+        assert copy.getvalue() == "[t0]:last\n"
+        assert log.skipped
+
     def test_two_views_of_one_file(self, tmp_path: Path, screen: Screen) -> None:
         path = tmp_path / "log"
         path.write_bytes(b"old\n")

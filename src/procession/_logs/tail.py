@@ -199,12 +199,20 @@ def _give_up(view: View, pump: Pump, skipped: dict[str, int], hurried: Callable[
         pump.wakeups.order(partial(pump.abandon, view, sinks))
         pump.wakeups.order(done.set)
     skipped |= counts
-    heard = done.wait(_THREAD_PATIENCE)
+    heard = _is_heard(done, pump)
     if _takes_bytes(2):  # where warnings go as a rule; it may be the very console that is blocked
         why = "a signal came" if hasty else f"no byte was taken for {SINK_PATIENCE:g} s"
         for path, count in counts.items():
             logger.warning("%d bytes of %s were not shown: %s", count, path, why)
     return heard
+
+
+def _is_heard(done: threading.Event, pump: Pump) -> bool:
+    """Wait until the thread has done as it was told; False if a sink has it, which may be for ever."""
+    while not done.wait(_THREAD_PATIENCE):
+        if pump.writing is not None or pump.ended:
+            return False
+    return True
 
 
 def _consoles(view: View) -> list[Sink]:
