@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -269,6 +270,14 @@ def test_what_no_program_can_be_given_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         launch(tmp_path, binary, *words)
+
+
+@pytest.mark.parametrize("grace", [math.nan, -1.0])
+def test_a_grace_that_is_none_is_refused(grace: float) -> None:
+    with pytest.raises(
+        UsageError, match=r"^shutdown_timeout=.*: give seconds from 0 up, or math.inf"
+    ):
+        Supervision(shutdown_timeout=grace)
 
 
 def test_a_context_is_started_once(tmp_path: Path) -> None:

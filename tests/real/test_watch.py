@@ -117,6 +117,28 @@ def test_a_guardian_that_comes_to_no_end_is_ended(
     assert wait_gone(workers) == []
 
 
+def test_a_guardian_that_is_forked_has_no_handler_of_its_callers(tmp_path: Path) -> None:
+    """It would run the caller's code; SIGCONT comes to it when the caller's thread ends."""
+    old = signal.signal(signal.SIGCONT, lambda *_: 1 / 0)
+    try:
+        with start_processes(
+            "w",
+            signal.pause,
+            {0: ()},
+            {0: {}},
+            DefaultLogsSpecs(str(tmp_path), redirects=Std.ALL),
+            start_method="fork",
+        ) as context:
+            (pid,) = context.pids().values()
+            os.kill(stat_of(pid).parent, signal.SIGCONT)
+            os.kill(pid, signal.SIGKILL)
+            result = context.wait()
+    finally:
+        signal.signal(signal.SIGCONT, old)
+    assert result is not None
+    assert result.failures[0].exitcode == -signal.SIGKILL
+
+
 def cpu_cgroup(name: str) -> Path:
     """Return a cgroup of version 1 that has a thousandth of a processor."""
     made = Path("/sys/fs/cgroup/cpu") / name

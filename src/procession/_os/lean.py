@@ -100,15 +100,16 @@ def become_deaf() -> None:
     SIGCHLD may have been ignored by the caller, which would make the kernel reap our children
     (wait(2), NOTES); a blocked signal would never wake us.
     """
+    # Handlers are the caller's code, where we are a copy of it; and `end_after` counts on SIGPROF's default.
+    # What is ignored stays so for what is exec'd, C code's (None) for what is forked from us.
+    for signum in settable_signals():
+        if callable(_signal.getsignal(signum)):
+            _signal.signal(signum, DEFAULT)
     for signum in DEAF:
-        # None: C code's (faulthandler.register), which who is forked from us is to have too.
+        # None: C code's, faulthandler.register() for one.
         if signum in ENDING or _signal.getsignal(signum) is not None:
             _signal.signal(signum, IGNORE)
     _signal.signal(SIGCHLD, DEFAULT)
-    # `end_after` counts on the default; but what is exec'd goes on ignoring it, and what is forked from us
-    # may be profiled by C code, whose handlers Python does not know (None).
-    if _signal.getsignal(_signal.SIGPROF) not in (None, IGNORE):
-        _signal.signal(_signal.SIGPROF, DEFAULT)
     unblock_all()
 
 

@@ -114,11 +114,15 @@ class Supervision:
     until: Callable[[], int] = int  # which returns 0
 
     def __post_init__(self) -> None:
-        """Refuse an isolation that does not exist.
+        """Refuse an isolation that does not exist, and a grace that is none.
 
         Raises:
-            UsageError: Naming those that do.
+            UsageError: Naming what there is.
         """
+        if not self.shutdown_timeout >= 0:  # of what is no number, every comparison is false
+            raise UsageError(
+                f"shutdown_timeout={self.shutdown_timeout!r}: give seconds from 0 up, or math.inf for ever"
+            )
         if self.isolate not in _ISOLATIONS:
             raise UsageError(
                 f"isolate={self.isolate!r}: give 'pidns' for a PID namespace of the gang's own, "
