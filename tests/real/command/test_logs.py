@@ -473,8 +473,8 @@ def test_what_is_damaged_is_no_obstacle(here: Any, logs: Logs) -> None:
         assert logs(*words) == b"[default0]:one\n[default0]:two\n"
     (rank / "stderr.log").mkdir()
     said = f"procession: {rank}/stderr.log cannot be read: Is a directory.\n"
-    for words in ((), ("-n", "1")):
-        logs(*words, code=2, err=said)
+    logs(code=2, err=said)
+    logs("-n", "1", code=2, err=said)
 
 
 def test_which_run(here: Any, logs: Logs) -> None:
