@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MAIN = "__mp_main__"  # multiprocessing's name for it
 _UNWRITTEN = 120  # Python's exit status where it cannot write out what was printed
-_MOST_TO_TELL = 30.0  # seconds: an exception's own code may hang, on a GPU that does say
+_MOST_TO_TELL = 60.0  # seconds: an exception's own code may hang, on a GPU that does say
 
 
 def work_from_payload(fds: Sequence[int], given: Sequence[str]) -> int:
@@ -145,29 +145,22 @@ def _fail(answer: Reply, error: BaseException) -> NoReturn:
     sys.exit(1)
 
 
-def _end_after(seconds: float) -> Callable[[], None]:
-    """Have the process end with 1 then, and a stack on stderr; return what prevents that.
+def _end_after(seconds: float) -> Callable[[], object]:
+    """Have SIGALRM end the process then, with a stack on stderr; return what prevents that.
 
-    `faulthandler.dump_traceback_later` does as much, but waits for ever in a copy of a launcher that uses it.
+    A thread that watches would be one more to take down at the interpreter's end, and
+    `faulthandler.dump_traceback_later` waits for ever in a copy of a launcher that uses it.
     """
-    import _thread
+    import _signal  # type: ignore[import-not-found, unused-ignore]  # as in as_main.py
     import faulthandler
 
-    done = _thread.allocate_lock()
-    done.acquire()
-
-    def watch() -> None:
-        if not done.acquire(timeout=seconds):
-            try:
-                faulthandler.dump_traceback(2)
-            finally:
-                os._exit(1)
-
+    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
     try:  # noqa: SIM105 - contextlib is an import
-        _thread.start_new_thread(watch, ())
-    except RuntimeError:  # there are as many threads as there may be
+        faulthandler.register(_signal.SIGALRM, file=2, chain=True)
+    except ValueError:  # the function has closed it: without a stack, then
         pass
-    return done.release
+    _signal.setitimer(_signal.ITIMER_REAL, seconds)
+    return lambda: _signal.setitimer(_signal.ITIMER_REAL, 0)
 
 
 def _note(error: BaseException, text: str) -> None:
