@@ -27,6 +27,7 @@ def run(fn, *given, method=sys.argv[1], env={}):
     return result.return_values[0] if not result.is_failed() else result.failures[0]
 
 def loaded(): return sorted(sys.modules)
+def search_path(): return sys.path
 def checked(): assert False
 def optimized():
     try: checked()
@@ -60,6 +61,17 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path: Path, method: str) -> 
         assert {"multiprocessing", "subprocess", "inspect", "typing"} & set(worker) == set()
         assert [name for name in worker if name.startswith("procession._loop")] == []
     assert heavy & set(launcher) == set()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_search_path_is_the_launchers(tmp_path: Path, method: str) -> None:
+    body = """
+        sys.path.pop()
+        sys.path.insert(1, "/of/the/launcher")
+        print(json.dumps([run(search_path), sys.path]))
+        """
+    workers, launchers = run_main(tmp_path, method, body)
+    assert workers == launchers
 
 
 def test_what_needs_multiprocessing_gets_it(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def refuse_launches() -> None:
     main.PROCESSION_BOOTSTRAPPING = True
 
 
-def run_payload(payload_fd: int, reply_fd: int, tracker_fd: int, given: Sequence[str] = ()) -> None:
+def run_payload(
+    payload_fd: int, reply_fd: int, tracker_fd: int, given: Sequence[str] | None = None
+) -> None:
     """Be the interpreter that the launcher described, then call the function."""
     speak_through(1, "stdout")
     guarded(Reply(reply_fd), lambda: _unpack(payload_fd, tracker_fd, given))

@@ -32,7 +32,7 @@ def server_settings() -> dict[str, Any]:
 def interpreter() -> str:
     """Return the Python of workers: this one's, or what `multiprocessing.set_executable` was given."""
     spawn = sys.modules.get("multiprocessing.spawn")
-    return os.fsdecode(getattr(spawn, "get_executable", str)() or sys.executable)
+    return os.fsdecode(getattr(spawn, "get_executable", str)() or sys.executable or "")
 
 
 def interpreter_flags() -> list[str]:

@@ -115,7 +115,7 @@ class MultiprocessContext(PContext):
 
     def _start_worker(self, gang: Gang, rank: int, streams: tuple[int, int]) -> None:
         env = self.worker_env(rank)
-        refuse_unspeakable([interpreter()], env)
+        refuse_unspeakable([self.start_method], env)
         reply_fd = self._replies.open(rank)
         if self.start_method == "fork":
             gang.start(rank, (), ("",), env, (0, *streams, reply_fd))
