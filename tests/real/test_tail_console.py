@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 import tty
 from collections.abc import Iterator
@@ -523,6 +524,30 @@ logs[1].stop()
         assert self.read_until(master, b" ") == b"[e0]:name? "
         child.go_on()
         assert self.read_until(master, b"\n") == b"Ann\n"
+        assert child.end() == 0
+
+    def test_a_message_that_waits_for_a_terminal_holds_up_no_other_place(
+        self, folder: Path, pipe: tuple[int, int], terminal: tuple[int, int]
+    ) -> None:
+        _, slave = terminal
+        termios.tcflow(slave, termios.TCOOFF)  # Ctrl-S
+        code = """
+import procession.cli.say
+log = TailLog("t", {0: path}, sys.stdout).start()
+threading.Thread(target=procession.cli.say.say, args=("text", 60.0)).start()
+say("speaks")
+while sys.stdin.readline():
+    append(path, b"line\\n")
+log.stop()
+"""
+        child = start(code, folder, pipe[1], slave)
+        child.hear("speaks")
+        for _ in range(20):  # it may not have come to its message yet
+            child.go_on()
+            assert select.select([pipe[0]], [], [], 20)[0]
+            os.read(pipe[0], 65536)
+        termios.tcflow(slave, termios.TCOON)
+        os.close(slave)
         assert child.end() == 0
 
     def test_a_stopped_terminal_holds_up_nothing_else(

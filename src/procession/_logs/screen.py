@@ -23,10 +23,8 @@ _UP = b"\x1b[A"
 _DOWN = re.compile(rb"\r*\n")
 _MAYBE_BACK = re.compile(rb"(?:\x1b\[A)*(?:\r*|\x1b\[?)\Z")  # what a `_DOWN` may follow
 _DEEPEST = 13  # bytes of that: five bars below each other
-_LAST, _NEXT = (
-    (b"\x1b", b"[", b"A", b"\r"),
-    (b"\x1b", b"[", b"A", b"\r", b"\n"),
-)  # where blocks may cut it
+# Before and behind a place where blocks cut both.
+_LAST, _NEXT = (b"\x1b", b"[", b"A", b"\r"), (b"\x1b", b"[", b"A", b"\r", b"\n")
 _EMPTY_STATE = b"\0\r"
 _WIDEST_BAR = 65536  # bytes of a state that are looked at for a row of a terminal
 _LAST_WORDS = b"Traceback (most recent call last):"

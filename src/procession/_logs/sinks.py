@@ -277,10 +277,10 @@ def open_sink(dst: TextIO | str | os.PathLike[str], *, screen: bool = False) -> 
         return TextSink(dst)
     sink = _open_console(fd, screen=screen)
     if sink.ready():
-        with suppress(
-            OSError, ValueError
-        ):  # nobody reads it, or its disk is full: no reason not to begin
-            dst.flush()  # what the caller has printed so far comes first
+        # What the caller has printed so far comes first; a reader that has gone, or a disk that is full, is
+        # no reason not to begin.
+        with suppress(OSError, ValueError, AttributeError):
+            dst.flush()
     return sink
 
 

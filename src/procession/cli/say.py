@@ -40,10 +40,14 @@ def write(text: str, patience: float = PATIENCE) -> None:
     except (OSError, ValueError, AttributeError):  # closed, None, or another kind of object
         _write_to_object(text)
         return
-    # Who has not imported it tails nothing; what is no terminal has no bottom, and may block for long.
+    # Who has not imported it tails nothing; what is no terminal has no bottom.
     tail = sys.modules.get("procession._logs.tail") if os.isatty(fd) else None
-    with suppress(OSError), tail.console_cleared(patience) if tail else nullcontext():
-        _write_while_it_takes(fd, text.encode(errors="backslashreplace"), patience)
+    with suppress(OSError):
+        # Not waited for with the tail at rest: it may have other places to write to.
+        if tail and not _poller(fd).poll(patience * 1000):
+            return
+        with tail.console_cleared(patience) if tail else nullcontext():
+            _write_while_it_takes(fd, text.encode(errors="backslashreplace"), patience)
 
 
 def _write_to_object(text: str) -> None:
@@ -53,12 +57,17 @@ def _write_to_object(text: str) -> None:
 
 
 def _write_while_it_takes(fd: int, data: bytes, patience: float) -> None:
-    poller = select.poll()
-    poller.register(fd, select.POLLOUT)
+    poller = _poller(fd)
     # POLLOUT promises room for PIPE_BUF bytes in a pipe (pipe(7)); a terminal promises less.
     size = _TERMINAL_PIECE if os.isatty(fd) else select.PIPE_BUF
     while data and poller.poll(patience * 1000):
         data = data[os.write(fd, data[:size]) :]
+
+
+def _poller(fd: int) -> select.poll:
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    return poller
 
 
 def columns(most: int = 79, least: int = 30) -> int:

@@ -118,10 +118,9 @@ class _Follower:
         return self._failure is None
 
     def _finish(self) -> None:
+        """Show the rest of the attempt; whoever reads, in a pager say, may take his time: nobody waits for us."""
         for view in self._views:
-            tail.see_out(
-                view
-            )  # whoever reads, in a pager say, may take his time: nobody waits for us
+            tail.see_out(view)
             self._failure = self._failure or view.failure
         self._views.clear()
 
