@@ -407,15 +407,18 @@ def test_who_misses_workers_that_were_stopped_to_take_a_host_in_has_not_failed(
     hosts.here.file("s.py", f"FIRST = '0-1'{MISSES_A_PEER}")
     words = ("--nnodes", "2:3")
     conf = "lease=30,last_call_timeout=0"
-    begun = [hosts.start(rank, *words, conf=conf) for rank in (0, 1)]
-    _, second = hosts.workers(0, 2)
-    stop(begun[1].pid)  # it hears of the third later than of its own worker's end
+    first = hosts.start(0, *words, conf=conf)
+    while "waiting for" not in first.stderr.readline():  # it leads
+        pass
+    second = hosts.start(1, *words, conf=conf)
+    _, worker = hosts.workers(0, 2)
+    stop(second.pid)  # it hears of the third later than of its own worker's end
     third = hosts.start(2, *words, conf=conf)
-    wait_gone([int(second["pid"])])
-    begun[1].send_signal(signal.SIGCONT)
+    assert not wait_gone([int(worker["pid"])])
+    second.send_signal(signal.SIGCONT)
     hosts.workers(1, 3)
     hosts.go()
-    for code, text in map(hosts.end, (*begun, third)):
+    for code, text in map(hosts.end, (first, second, third)):
         assert code == 0, text
 
 
