@@ -364,23 +364,26 @@ def test_one_host_is_ended_and_the_other_goes_on(hosts: Hosts) -> None:
     assert hosts.end(stays)[0] == 0
 
 
-# Rank 0 finds a connection broken once the worker of rank 1 is about to go, which waits for that.
+# A rank finds a connection broken once the worker of the other is about to go, which waits for that.
 MISSES_A_PEER = (
-    TELL
-    + """
-import signal
+    """
+import os, signal, sys, time
 there = lambda what: os.path.exists(f"{sys.argv[1]}/{what}")
 def leave(*_):
     open(f"{sys.argv[1]}/goes", "w").close()
     while not there("missed"):
         time.sleep(0.02)
     sys.exit()
-first = name == FIRST
-if name in ("0-0", "0-1") and not first:
+first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+misses = first and os.environ["RANK"] == MISSES
+if first and not misses:
     signal.signal(signal.SIGTERM, leave)
+"""
+    + TELL
+    + """
 while not there("go"):
-    if first and there("goes"):
-        os.close(os.open(f"{sys.argv[1]}/missed", os.O_CREAT | os.O_WRONLY))
+    if misses and there("goes"):
+        open(f"{sys.argv[1]}/missed", "w").close()
         raise ConnectionResetError("by peer")
     time.sleep(0.02)
 """
@@ -389,7 +392,7 @@ while not there("go"):
 
 @pytest.mark.parametrize("hosts", ["c10d"], indirect=True)
 def test_who_misses_the_workers_of_a_host_that_leaves_has_not_failed(hosts: Hosts) -> None:
-    hosts.here.file("s.py", f"FIRST = '0-0'{MISSES_A_PEER}")
+    hosts.here.file("s.py", f"MISSES = '0'{MISSES_A_PEER}")
     stays, leaves = (hosts.start(rank, "--nnodes", "1:2") for rank in (0, 1))
     hosts.workers(0, 2)
     leaves.send_signal(signal.SIGTERM)
@@ -404,12 +407,12 @@ def test_who_misses_the_workers_of_a_host_that_leaves_has_not_failed(hosts: Host
 def test_who_misses_workers_that_were_stopped_to_take_a_host_in_has_not_failed(
     hosts: Hosts,
 ) -> None:
-    hosts.here.file("s.py", f"FIRST = '0-1'{MISSES_A_PEER}")
+    hosts.here.file("s.py", f"MISSES = '1'{MISSES_A_PEER}")
     words = ("--nnodes", "2:3")
     conf = "lease=30,last_call_timeout=0"
     first = hosts.start(0, *words, conf=conf)
-    while "waiting for" not in first.stderr.readline():  # it leads
-        pass
+    while "waiting for" not in (line := first.stderr.readline()):  # it leads
+        assert line, "it has ended"
     second = hosts.start(1, *words, conf=conf)
     _, worker = hosts.workers(0, 2)
     stop(second.pid)  # it hears of the third later than of its own worker's end
