@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from procession._log import Logger
 from procession.agent.server import ranks, telling
-from procession.agent.server.restarts import Restarts
+from procession.agent.server.restarts import Restarts, only_misses_peers
 from procession.agent.server.workers import (
     RunResult,
     Worker,
@@ -218,21 +218,35 @@ class SimpleElasticAgent(ElasticAgent):
             self._in_exit_barrier = False
             self._restart_workers(group)  # another host's failure is no retry of this one
         elif result.state in {WorkerState.FAILED, WorkerState.UNHEALTHY}:
-            pause = self._restarts.after(result)
-            if pause is None:
-                self._stop_workers(group)
-                group.state = WorkerState.FAILED
-                return True
-            self._remaining_restarts = self._restarts.remaining
-            if pause:
-                self._stop_workers(group)
-                self._rest(pause)
-            self._restart_workers(group)
+            return not self._starts_again(result)
         elif result.state is not WorkerState.HEALTHY:
             raise ProcessionError(f"the workers of {group.spec.role} are in state {result.state}")
         elif group.spec.rdzv_handler.num_nodes_waiting() > 0:
             self._restart_workers(group)  # to take hosts in is no retry
         return False
+
+    def _starts_again(self, result: RunResult) -> bool:
+        """Start workers that have failed again, if that may be."""
+        group = self._worker_group
+        if not self._peers_went(result):
+            pause = self._restarts.after(result)
+            if pause is None:
+                self._stop_workers(group)
+                group.state = WorkerState.FAILED
+                return False
+            self._remaining_restarts = self._restarts.remaining
+            if pause:
+                self._stop_workers(group)
+                self._rest(pause)
+        self._restart_workers(group)
+        return True
+
+    def _peers_went(self, result: RunResult) -> bool:
+        """Whether they only miss workers of other hosts, whose gang is known to be over: that is no retry."""
+        handler = self._worker_group.spec.rdzv_handler
+        if getattr(handler, "kill_at_ns", 0) <= 0 or not only_misses_peers(result):
+            return False
+        return not handler.is_closed() and handler.num_nodes_waiting() > 0
 
     @prof
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:

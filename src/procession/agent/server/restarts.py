@@ -6,17 +6,26 @@ import os
 from typing import TYPE_CHECKING
 
 from procession._log import Logger
+from procession._report.weight import PEER_LOST, weight
 from procession._restarts.cause import Cause
 from procession._restarts.policy import Again, Budget, RestartPolicy, decide
 from procession._restarts.words import again_line, enough_line
 from procession.multiprocessing.causes import cause_of
+from procession.multiprocessing.errors import ChildFailedError
 
 if TYPE_CHECKING:
     from procession.agent.server.workers import RunResult
 
-__all__ = ["RestartPolicy", "Restarts"]
+__all__ = ["RestartPolicy", "Restarts", "only_misses_peers"]
 
 logger = Logger(__name__)
+
+
+def only_misses_peers(result: RunResult) -> bool:
+    """Whether workers failed as those do whose peers went first."""
+    if not result.failures:
+        return False
+    return weight(ChildFailedError("", result.failures).report().failures[0]) == PEER_LOST
 
 
 class Restarts:
