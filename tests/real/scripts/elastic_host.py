@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from procession.launcher import LaunchConfig, elastic_launch
+from procession.launcher import LaunchConfig, api, elastic_launch
 from procession.multiprocessing.errors import ChildFailedError
 from procession.rendezvous import RendezvousClosedError
 
@@ -88,6 +88,7 @@ def send(address: tuple[str, int], rank: int) -> int:
 
 def main() -> None:
     endpoint, nproc, restarts, fails = sys.argv[1:5]
+    api._FOR_THE_CAUSE = 60  # a busy machine: who is the cause may be late
     config = LaunchConfig(
         2,
         2,

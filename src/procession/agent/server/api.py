@@ -246,7 +246,7 @@ class SimpleElasticAgent(ElasticAgent):
         handler = self._worker_group.spec.rdzv_handler
         if getattr(handler, "kill_at_ns", 0) <= 0 or not only_misses_peers(result):
             return False
-        return not handler.is_closed() and handler.num_nodes_waiting() > 0
+        return handler.num_nodes_waiting() > 0 and not handler.is_closed()  # closed stays so
 
     @prof
     def _initialize_workers(self, worker_group: WorkerGroup) -> None:
