@@ -132,10 +132,13 @@ def test_what_an_import_changes_is_changed_for_every_worker(
     """As if each had imported it: variables, but for those that are a rank's own, and the search path."""
     add_module("pre_changes", CHANGES)
     (tmp_path / "pre_further.py").touch()
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.environ['BY_SITE'] = 'yes'\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("MORE", str(tmp_path))
     monkeypatch.setenv("FOR_THE_IMPORT", "yes")
     args: dict[int, Any] = {0: (), 1: ()}
-    expected = {rank: ("yes", "by all, and more", None, str(rank), True) for rank in args}
+    variables = ("yes", "yes", "by all, and more", None)
+    expected = {rank: (*variables, str(rank), True) for rank in args}
     for wishes in ({}, {"preload": ("pre_changes",)}, {"preload": ("pre_changes",), "spares": 2}):
         assert values(tmp_path, warm.what_an_import_changed, args, **wishes) == expected
     with ForkServer(["pre_changes"], env={"SHARED": "by all"}) as server:

@@ -60,7 +60,7 @@ class _Forker:
         self._guardian = guardian
         self._settings: dict[str, Any] = {}
         self._alone = False  # a spare: it forks nobody
-        self._before: dict[str, str] = {}  # the environment that the imports have found
+        self._env: dict[str, str] = {}  # as it was before any import, sitecustomize's too
         self._said = (b"", b"")  # what the imports have written to stdout and stderr
         self._waiting: list[tuple[int, Order]] = []
 
@@ -101,9 +101,10 @@ class _Forker:
             else:
                 self._waiting.append((serial, Order(rank, (), argv, env, fds)))
 
-    def _preload(self, modules: Sequence[str], settings: dict[str, Any], alone: bool) -> None:
-        self._settings, self._alone = settings, alone
-        self._before = dict(os.environ)
+    def _preload(
+        self, modules: Sequence[str], settings: dict[str, Any], alone: bool, env: dict[str, str]
+    ) -> None:
+        self._settings, self._alone, self._env = settings, alone, env
         tell = lambda name: self._channel.send(("importing", name))  # noqa: E731
         _forget_ourselves()
         try:
@@ -167,7 +168,7 @@ class _Forker:
         _write(2, to_stderr)
         after = dict(os.environ)
         os.environ.clear()
-        os.environ.update(reborn.environment(order.env, self._before, after))
+        os.environ.update(reborn.environment(order.env, self._env, after))
         threads.follow_environment(after, os.environ)
         return reborn.role(self._settings, order.argv, range(LOCK_FD + 1, len(order.fds) + 1))
 

@@ -41,8 +41,9 @@ stop, what was killed, and what could not die, dead workers' processes all, and 
 
 Between guardian and fork server, in the same frames:
 
-    ("preload", modules, settings, alone)  to the server, first of all; ``alone``: it is a spare, and
-                                           becomes the worker of its first "start" itself
+    ("preload", modules, settings, alone, env)    to the server, first of all; ``alone``: it is a spare,
+                                           and becomes the worker of its first "start" itself; ``env``
+                                           is what its interpreter was started with
     ("start", serial, rank, argv, env, count)     to the server
     ("follow", place)                      the guardian has gone elsewhere
     ("importing", module)

@@ -69,7 +69,7 @@ class Server:
             raise
         finally:
             theirs.close()
-        self.channel.send(("preload", tuple(modules), settings, alone))
+        self.channel.send(("preload", tuple(modules), settings, alone, env))
 
     def _spawn(self, argv: Sequence[str], env: dict[str, str], fd: int, starter: Starter) -> int:
         for name in ("stdout", "stderr"):

@@ -29,7 +29,7 @@ def environment_at_import() -> tuple[Any, ...]:
 def what_an_import_changed() -> tuple[Any, ...]:
     import pre_changes  # type: ignore[import-not-found]  # noqa: F401
 
-    names = ("BY_IMPORT", "SHARED", "FOR_THE_IMPORT", "LOCAL_RANK")
+    names = ("BY_SITE", "BY_IMPORT", "SHARED", "FOR_THE_IMPORT", "LOCAL_RANK")
     further = importlib.util.find_spec("pre_further") is not None
     return *(os.environ.get(name) for name in names), further
 
