@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -127,6 +128,8 @@ class Cluster:
             if member.process is not None:
                 member.send(signal.SIGCONT)
             member.kill()
+            # Half a gigabyte, of which pytest would keep three; a disk that is nearly full is warned of.
+            shutil.rmtree(member.directory / member.name, ignore_errors=True)
 
 
 @pytest.fixture

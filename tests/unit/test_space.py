@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from procession._logs import space as space_module
+from procession._logs.books import Book
+from procession._logs.sinks import Nowhere
 from procession._logs.space import Alarm, Space, SpaceWatch, smoothed
+from procession._os.holes import cannot_punch
 
 GIB = 2**30
 
@@ -106,6 +109,31 @@ def test_each_alarm_is_said_once_until_it_has_ended(monkeypatch: pytest.MonkeyPa
     disk.free = 4 * 2**20
     disk.write(1, 2.0)
     assert len(disk.said) == 4
+
+
+def test_what_is_given_back_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """A log that stays below its limit is no reason to warn, however much is written to it."""
+
+    class Sum(SpaceWatch):
+        noted = 0
+
+        def note(self, count: int) -> None:
+            self.noted += count
+
+    if reason := cannot_punch(str(tmp_path)):
+        pytest.skip(reason)
+    space, log = Sum(str(tmp_path), print), tmp_path / "log"
+    log.touch()
+    book = Book(str(log), Nowhere(), 2**20, space)
+    try:
+        assert book.open()
+        with log.open("ab", buffering=0) as file:
+            for _ in range(100):
+                file.write(b"x" * 99_999 + b"\n")
+                book.advance()
+    finally:
+        book.close()
+    assert 0 < space.noted <= 2**20 + 200_000
 
 
 def test_a_file_system_that_does_not_say_is_no_alarm(tmp_path: Path) -> None:

@@ -153,6 +153,8 @@ class Book(Followed):
                 self._index.release(mark)
                 self.released = mark
                 punch(fd, start, end - start)
+                if self._space is not None:
+                    self._space.note(start - end)
             finally:
                 os.close(fd)
         except OSError as error:

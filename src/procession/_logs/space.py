@@ -103,7 +103,7 @@ class SpaceWatch:
         self._free = space.free if space else 0
 
     def note(self, count: int) -> None:
-        """Take note of bytes that have been written."""
+        """Take note of bytes that have been written, or, negative, given back to the disk."""
         self._written += count
         if self._written * 4 > self._free:
             self._look_now(time.monotonic())
