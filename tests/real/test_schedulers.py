@@ -185,15 +185,17 @@ class Slurm:
             assert time.monotonic() < until, "a job does not end"
 
     def close(self) -> None:
-        self.wait_idle()
-        for daemon in reversed(self._daemons):
-            daemon.terminate()
-        for daemon in self._daemons:
-            try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        try:
+            self.wait_idle()
+        finally:
+            for daemon in reversed(self._daemons):
+                daemon.terminate()
+            for daemon in self._daemons:
+                try:
+                    daemon.wait(20)
+                except subprocess.TimeoutExpired:
+                    daemon.kill()
+                    daemon.wait()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +22,18 @@ pytestmark = [pytest.mark.program("etcd", "etcd-server"), pytest.mark.timeout(12
 
 Views = "queue.Queue[dict[str, bytes]]"
 
+_BEGUN: list[Watch | Lease] = []  # of a test
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """No thread goes on after a test, however that ends."""
+    _BEGUN.clear()
+    yield
+    for thread in _BEGUN:
+        if thread.is_alive():
+            thread.close()
+
 
 def watching(settings: Any, *names: str) -> tuple[Watch, queue.Queue[dict[str, bytes]]]:
     watch, views = unstarted(settings, *names)
@@ -36,6 +48,7 @@ def unstarted(settings: Any, *names: str) -> tuple[Watch, queue.Queue[dict[str, 
         views.put({entry.name: entry.value for entry in watch.keys()[1]})
 
     watch = Watch(settings, names, tell, time.time_ns)
+    _BEGUN.append(watch)
     return watch, views
 
 
@@ -188,6 +201,7 @@ def lease_events(client: Client, ttl: int) -> tuple[Lease, queue.Queue[str], thr
     kept = threading.Event()
     lease = Lease(client, ttl, lambda _: kept.set(), lost.put)
     lease.start()
+    _BEGUN.append(lease)
     return lease, lost, kept
 
 
