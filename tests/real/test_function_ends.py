@@ -171,9 +171,7 @@ def test_ends(
 
 
 # What Python makes of the odd things that programs leave with: an empty list of errors, a text.
-STATUSES: list[tuple[object, int]] = [
-    ([], 1), ("", 1), (0.0, 1), (False, 0), (256, 0), (-1, 255), (2**70, 255), (-(2**63), 0)
-]  # fmt: skip
+STATUSES: list[tuple[object, int]] = [([], 1), ("", 1), (256, 0), (2**70, 255)]
 
 
 @pytest.mark.parametrize("method", [*METHODS, BARE])
@@ -186,7 +184,7 @@ def test_statuses_are_pythons(tmp_path: Path, method: str, monkeypatch: pytest.M
 
 
 def test_statuses_of_pythons_own() -> None:
-    for code, status in STATUSES:
+    for code, status in (*STATUSES, (0.0, 1), (False, 0), (-1, 255), (-(2**63), 0)):
         python = subprocess.run(
             [sys.executable, "-c", f"raise SystemExit({code!r})"],
             check=False,
