@@ -259,11 +259,41 @@ def test_shared_memory_of_a_launcher_that_is_killed_is_gone(tmp_path: Path, meth
     assert not path.exists()
 
 
+LEAVES = """
+import os, sys
+sys.path.insert(0, sys.argv[3])
+import sharing
+from procession.multiprocessing import DefaultLogsSpecs, Std, start_processes
+if __name__ == "__main__":
+    logs = DefaultLogsSpecs(sys.argv[2], redirects=Std.ALL)
+    gang = start_processes("w", sharing.make_shared_memory, {0: (16,)}, {0: {}}, logs, start_method=sys.argv[1])
+    print(os.path.exists("/dev/shm/" + gang.wait().return_values[0]))
+"""
+
+
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_shared_memory_that_a_worker_has_left_is_gone_with_it(tmp_path: Path, method: str) -> None:
-    """By fork it is the launcher's, as Python has it: the two share a tracker."""
-    name = run(tmp_path, method, sharing.make_shared_memory, 16)
-    assert not (Path("/dev/shm") / name).exists()
+    """Where the launcher has none; otherwise, and by fork, it is the launcher's: they share a tracker."""
+    script = tmp_path / "script.py"
+    script.write_text(LEAVES)
+    done = subprocess.run(
+        [sys.executable, script, method, str(tmp_path / "logs"), os.path.dirname(jobs.__file__)],
+        check=False, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shared_memory_by_its_name(tmp_path: Path, method: str) -> None:
+    """It outlives the workers that have attached to it."""
+    memory: Any = SharedMemory(create=True, size=16)
+    try:
+        for ranks in (1, 2):
+            args = dict.fromkeys(range(ranks), (memory.name,))
+            assert set(values(launch(tmp_path, method, sharing.attach, args)).values()) == {b"\0"}
+    finally:
+        memory.close()
+        memory.unlink()
 
 
 # --- what can be called ---

@@ -33,7 +33,7 @@ class Payload:
         fd: Of a file that holds it; a file, so no reader need be waited for.
         handed_over: Fds for the worker, to be numbered from ``FIRST_HANDED_OVER``. They belong to
             the arguments.
-        needs_multiprocessing: Arguments name something of that package.
+        needs_multiprocessing: Arguments name something of that package, or may name shared memory.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Payload:
             with open(self.fd, "r+b", closefd=False) as file:
                 pickled = self._write(file, fn, tuple(args), start_method)
                 file.flush()
-                self.needs_multiprocessing = _mentions(self.fd, b"multiprocessing", pickled)
+                named = _mentions(self.fd, b"multiprocessing", pickled)
+                self.needs_multiprocessing = named or _has_shared_memory()
                 authkey = _authkey() if self.needs_multiprocessing else b""
                 parcel.write(file, {**settings, "authkey": authkey})
             os.lseek(self.fd, 0, os.SEEK_SET)
@@ -118,6 +119,17 @@ def _authkey() -> bytes:
     from multiprocessing.process import current_process
 
     return bytes(current_process().authkey)
+
+
+def _has_shared_memory() -> bool:
+    """True if there may be some that workers are to attach to by its name, which is a text as any other.
+
+    Who attaches to it registers it with a resource tracker, which removes it when all who have that tracker
+    have ended. Of a worker's own that would be the worker's end, and the memory is ours.
+    """
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    runs = getattr(getattr(tracker, "_resource_tracker", None), "_fd", None) is not None
+    return runs or "multiprocessing.shared_memory" in sys.modules
 
 
 def _mentions(fd: int, word: bytes, end: int) -> bool:
