@@ -28,6 +28,10 @@ def run(fn, *given, method=sys.argv[1], env={}):
 
 def loaded(): return sorted(sys.modules)
 def search_path(): return sys.path
+def reach(address):
+    from multiprocessing.managers import BaseManager
+    BaseManager(address=address).connect()
+    return "reached"
 def checked(): assert False
 def optimized():
     try: checked()
@@ -84,6 +88,16 @@ def test_what_needs_multiprocessing_gets_it(tmp_path: Path) -> None:
         print(json.dumps([before, ours.recv(5).decode()]))
         """
     assert run_main(tmp_path, "spawn", body) == [False, "hello"]
+
+
+def test_a_manager_is_reached_by_its_address(tmp_path: Path) -> None:
+    """It lets in whom multiprocessing has given its key."""
+    body = """
+        from multiprocessing.managers import BaseManager
+        with BaseManager(address=("127.0.0.1", 0)) as manager:
+            print(json.dumps(run(reach, manager.address)))
+        """
+    assert run_main(tmp_path, "spawn", body) == "reached"
 
 
 def test_what_a_closure_holds_goes_with_it(tmp_path: Path) -> None:

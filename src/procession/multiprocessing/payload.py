@@ -33,7 +33,7 @@ class Payload:
         fd: Of a file that holds it; a file, so no reader need be waited for.
         handed_over: Fds for the worker, to be numbered from ``FIRST_HANDED_OVER``. They belong to
             the arguments.
-        needs_multiprocessing: Arguments name something of that package, or may name shared memory.
+        needs_multiprocessing: Arguments name something of that package, or the worker may reach something.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Payload:
                 pickled = self._write(file, fn, tuple(args), start_method)
                 file.flush()
                 named = _mentions(self.fd, b"multiprocessing", pickled)
-                self.needs_multiprocessing = named or _has_shared_memory()
+                self.needs_multiprocessing = named or _may_be_reached()
                 authkey = _authkey() if self.needs_multiprocessing else b""
                 parcel.write(file, {**settings, "authkey": authkey})
             os.lseek(self.fd, 0, os.SEEK_SET)
@@ -121,11 +121,12 @@ def _authkey() -> bytes:
     return bytes(current_process().authkey)
 
 
-def _has_shared_memory() -> bool:
-    """True if there may be some that workers are to attach to by its name, which is a text as any other.
+def _may_be_reached() -> bool:
+    """True if there may be what workers reach by a name or an address, of which no pickle tells.
 
-    Who attaches to it registers it with a resource tracker, which removes it when all who have that tracker
-    have ended. Of a worker's own that would be the worker's end, and the memory is ours.
+    Shared memory: who attaches to it registers it with a resource tracker, which removes it when all who have
+    that tracker have ended. Of a worker's own that would be the worker's end, and the memory is ours.
+    A manager, whose module imports that of shared memory: it lets in whoever has our key.
     """
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     runs = getattr(getattr(tracker, "_resource_tracker", None), "_fd", None) is not None
