@@ -5,11 +5,13 @@ docs/functions.md has the same table in words.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from traceback import walk_tb
@@ -230,6 +232,15 @@ def test_an_exception_whose_own_code_hangs(
         assert isinstance(failure.message, dict)
         assert failure.message["message"] == "HangsError: "
     assert "in hang" in Path(result.stderrs[0]).read_text()
+
+
+def test_a_function_that_raises_beside_a_timer_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go off while ours is set."""
+    monkeypatch.setattr(faulthandler, "register", lambda *_, **__: time.sleep(0.05))
+    failure = end(launch(tmp_path, "fork", dying.raises_beside_a_timer, {0: ()})).failures[0]
+    assert (failure.exitcode, type(failure.exception)) == (1, ValueError)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -156,6 +156,7 @@ def _end_after(seconds: float) -> Callable[[], object]:
     import _signal  # type: ignore[import-not-found, unused-ignore]  # as in as_main.py
     import faulthandler
 
+    _signal.setitimer(_signal.ITIMER_REAL, 0)  # one of the function's own would end it at once
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
     try:  # noqa: SIM105 - contextlib is an import
         faulthandler.register(_signal.SIGALRM, file=2, chain=True)

@@ -116,6 +116,13 @@ def hangs_at_exit(tell: str | None) -> str:
     return "returned"
 
 
+def raises_beside_a_timer() -> None:
+    """As a profiler's that looks at the stack every now and then."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    raise ValueError
+
+
 class HangsError(Exception):
     """Hangs where it is asked for its words, or to be pickled."""
 
