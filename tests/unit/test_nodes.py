@@ -109,7 +109,7 @@ def test_one_node(words: tuple[str, ...]) -> None:
         (
             (*ETCD[:-2],),
             "--rdzv-id: give the run a name, by which its hosts find each other and no others. "
-            "Under Slurm that may be $SLURM_JOB_ID.",
+            "Under Slurm that may be $SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}: a job that is requeued is another run.",
         ),
         ((*ETCD, "--node-rank", "-1"), "--node-rank -1: give a number from 0 up."),
         (

@@ -176,7 +176,7 @@ def _check_etcd(args: Namespace) -> None:
     if args.rdzv_id in {"", "none"}:
         raise UsageError(
             "--rdzv-id: give the run a name, by which its hosts find each other and no others. "
-            "Under Slurm that may be $SLURM_JOB_ID."
+            "Under Slurm that may be $SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}: a job that is requeued is another run."
         )
 
 
