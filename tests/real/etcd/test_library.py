@@ -250,7 +250,7 @@ def launched(make_cluster: Callable[..., Any]) -> Callable[..., list[Any]]:
         hosts = [
             subprocess.Popen(
                 [sys.executable, str(SCRIPT), endpoint, nproc, str(restarts), fails],
-                env={**os.environ, "PYTHONPATH": source},
+                env={**os.environ, "PYTHONPATH": source, "PYTHONFAULTHANDLER": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -261,8 +261,8 @@ def launched(make_cluster: Callable[..., Any]) -> Callable[..., list[Any]]:
             said = [host.communicate(timeout=100) for host in hosts]
         finally:
             for host in hosts:
-                host.kill()
-                host.communicate()
+                host.send_signal(signal.SIGABRT)  # one that hangs tells where
+                print(host.communicate()[1])
         return [json.loads(out) if out else err for out, err in said]
 
     return launch

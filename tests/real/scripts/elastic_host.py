@@ -96,7 +96,7 @@ def main() -> None:
         run_id="job",
         rdzv_backend="etcd",
         rdzv_endpoint=endpoint,
-        rdzv_configs={"keep_alive_interval": 2},
+        rdzv_configs={"keep_alive_interval": 20},  # a busy machine: nobody is lost here
         max_restarts=int(restarts),
         monitor_interval=0.05,
         local_addr="127.0.0.1",
