@@ -7,6 +7,7 @@ not an error. Field numbers are those of proc_pid_stat(5).
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 16  # bytes of one read(2)
 _PF_EXITING = 0x4  # include/linux/sched.h: do_exit() has begun; the status is already decided
+_EXEC = 0.0005  # seconds in which execve(2) is over, as a rule
+_LOOKS = 400  # so often it is looked for its end
+_NOWHERE = (b"0", b"0")  # env_start and env_end
 
 
 class Stat:
@@ -135,10 +139,44 @@ def catches(pid: int, signum: int) -> bool:
 def variable(pid: int, name: str) -> str:
     """Return what ``name`` was in the environment with which ``pid`` began, "" if it was not set."""
     head = os.fsencode(f"{name}=")
-    for entry in (read(f"/proc/{pid}/environ") or b"").split(b"\0"):
+    for entry in _environment(pid).split(b"\0"):
         if entry.startswith(head):
             return os.fsdecode(entry[len(head) :])
     return ""
+
+
+def _environment(pid: int) -> bytes:
+    """Return the environment with which a process began, once it has begun.
+
+    In the midst of execve(2) it has none: its new memory is there before it is known where in it that is
+    (exec_mmap() in fs/exec.c, create_elf_tables() in fs/binfmt_elf.c). Its descriptors may be closed by
+    then, so that it bears no mark at all for these microseconds, or for as long as a busy disk takes.
+    """
+    seen: tuple[bytes, bytes] | None = _NOWHERE
+    for _ in range(_LOOKS):
+        if found := read(f"/proc/{pid}/environ"):
+            return found
+        before, seen = seen, _place_of_environment(pid)
+        if seen is None or seen == before != _NOWHERE:  # it was given none
+            break
+        time.sleep(_EXEC)
+    return b""
+
+
+def _place_of_environment(pid: int) -> tuple[bytes, bytes] | None:
+    """Where its memory has it, which is `_NOWHERE` at first; None if it has no memory, or none for us."""
+    line = read(f"/proc/{pid}/stat")
+    if line is None or not _has_program(pid):
+        return None
+    start, end = line.rpartition(b")")[2].split()[47:49]
+    return start, end
+
+
+def _has_program(pid: int) -> bool:
+    try:  # a thread of the kernel has none, nor has a zombie
+        return bool(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return False
 
 
 def everybody() -> dict[int, Stat]:
