@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 16  # bytes of one read(2)
 _PF_EXITING = 0x4  # include/linux/sched.h: do_exit() has begun; the status is already decided
-_EXEC = 0.0005  # seconds in which execve(2) is over, as a rule
-_LOOKS = 400  # so often it is looked for its end
-_NOWHERE = (b"0", b"0")  # env_start and env_end
+_EXEC = 0.2  # seconds for execve(2) on a busy disk
+_FILLING = 0.002  # seconds between the beginning of an environment and its end
 
 
 class Stat:
@@ -152,24 +151,21 @@ def _environment(pid: int) -> bytes:
     (exec_mmap() in fs/exec.c, create_elf_tables() in fs/binfmt_elf.c). Its descriptors may be closed by
     then, so that it bears no mark at all for these microseconds, or for as long as a busy disk takes.
     """
-    seen: tuple[bytes, bytes] | None = _NOWHERE
-    for _ in range(_LOOKS):
-        if found := read(f"/proc/{pid}/environ"):
-            return found
-        before, seen = seen, _place_of_environment(pid)
-        if seen is None or seen == before != _NOWHERE:  # it was given none
-            break
-        time.sleep(_EXEC)
-    return b""
+    began = time.monotonic()
+    while not (found := read(f"/proc/{pid}/environ")):
+        if time.monotonic() >= began + _may_take(pid):
+            return b""
+        os.sched_yield()  # no event tells of it, and it is a matter of microseconds
+    return found
 
 
-def _place_of_environment(pid: int) -> tuple[bytes, bytes] | None:
-    """Where its memory has it, which is `_NOWHERE` at first; None if it has no memory, or none for us."""
+def _may_take(pid: int) -> float:
+    """For how many seconds who shows no environment may yet be about to get one."""
     line = read(f"/proc/{pid}/stat")
     if line is None or not _has_program(pid):
-        return None
-    start, end = line.rpartition(b")")[2].split()[47:49]
-    return start, end
+        return 0.0
+    env_end = line.rpartition(b")")[2].split()[48]
+    return _EXEC if env_end == b"0" else _FILLING
 
 
 def _has_program(pid: int) -> bool:
