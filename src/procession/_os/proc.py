@@ -17,6 +17,7 @@ _PIECE = 1 << 16  # bytes of one read(2)
 _PF_EXITING = 0x4  # include/linux/sched.h: do_exit() has begun; the status is already decided
 _EXEC = 0.2  # seconds for execve(2) on a busy disk
 _FILLING = 0.002  # seconds between the beginning of an environment and its end
+_NOWHERE = (b"0", b"0")
 
 
 class Stat:
@@ -151,21 +152,32 @@ def _environment(pid: int) -> bytes:
     (exec_mmap() in fs/exec.c, create_elf_tables() in fs/binfmt_elf.c). Its descriptors may be closed by
     then, so that it bears no mark at all for these microseconds, or for as long as a busy disk takes.
     """
-    began = time.monotonic()
+    place: tuple[bytes, bytes] | None = _NOWHERE
+    since = time.monotonic()
     while not (found := read(f"/proc/{pid}/environ")):
-        if time.monotonic() >= began + _may_take(pid):
+        before, place, now = place, _place_of_environment(pid), time.monotonic()
+        since = since if place == before else now
+        if now >= since + _may_take(place):
             return b""
         os.sched_yield()  # no event tells of it, and it is a matter of microseconds
     return found
 
 
-def _may_take(pid: int) -> float:
-    """For how many seconds who shows no environment may yet be about to get one."""
+def _place_of_environment(pid: int) -> tuple[bytes, bytes] | None:
+    """Where its memory begins and ends that has it; None if it has no memory, or none for us to see."""
     line = read(f"/proc/{pid}/stat")
     if line is None or not _has_program(pid):
+        return None
+    env_start, env_end = line.rpartition(b")")[2].split()[47:49]
+    return env_start, env_end
+
+
+def _may_take(place: tuple[bytes, bytes] | None) -> float:
+    """For how many seconds who shows no environment, but this place of it, may yet show one. Pure."""
+    if place is None:
         return 0.0
-    env_end = line.rpartition(b")")[2].split()[48]
-    return _EXEC if env_end == b"0" else _FILLING
+    env_start, env_end = place
+    return _FILLING if env_start == env_end != b"0" else _EXEC
 
 
 def _has_program(pid: int) -> bool:
